@@ -1,0 +1,228 @@
+"""The archive's hot loops: checking, locating strings, and writing them.
+
+Rule of this file: no read outside the buffer, whatever the bytes say; every position is checked before its
+first use, also where the file was validated before, because a mapped file can change under us.
+"""
+
+import numpy as np
+
+from ostinato.kernels import kernel, load_u64
+
+OK, OVERRUN, UNALIGNED, TOO_SHORT, BAD_UTF8, BAD_BOOL, BAD_TAG = range(7)
+
+_HIGH_BITS = np.uint64(0x8080808080808080)
+_LOW_HALF = np.uint64(0xFFFFFFFF)
+_ONE = np.uint64(1)
+
+
+@kernel
+def _signed(half):
+    """A 32-bit two's complement number, in the low half of a u64, as i64."""
+    value = np.int64(half & _LOW_HALF)
+    return value - 4294967296 if value >= 2147483648 else value
+
+
+@kernel
+def _length(word):
+    """The length in an out-of-line record; its inverse is layout.pack_length."""
+    packed = np.int64(word & _LOW_HALF)
+    return (packed & 0x3F) | ((packed & 0xFFFFFF00) >> 2)
+
+
+@kernel
+def _is_outside(word):
+    return (word & np.uint64(0xC0)) == np.uint64(0x80)
+
+
+@kernel
+def _is_plain_inline(word):
+    """Is the record inline and are its bytes before the first ff all ASCII?"""
+    high = word & _HIGH_BITS
+    if high == 0:
+        return True
+    lowest = high & (~high + _ONE)  # top bit of the first byte >= 0x80
+    byte = (lowest << _ONE) - (lowest >> np.uint64(7))  # that byte's eight bits
+    return (word & byte) == byte
+
+
+@kernel
+def _inline_length(buffer, at):
+    for i in range(8):
+        if buffer[at + i] == 0xFF:
+            return i
+    return 8
+
+
+@kernel
+def _is_utf8(buffer, start, length):
+    """Strict UTF-8 (RFC 3629): no surrogates, no overlong forms, nothing above U+10FFFF, nothing cut."""
+    end = start + length
+    i = start
+    while i + 8 <= end and load_u64(buffer, i) & _HIGH_BITS == 0:
+        i += 8
+    while i < end:
+        first = buffer[i]
+        i += 1
+        if first < 0x80:
+            continue
+        low, high = 0x80, 0xBF  # what the second byte may be
+        if 0xC2 <= first <= 0xDF:
+            more = 1
+        elif 0xE0 <= first <= 0xEF:
+            more = 2
+            if first == 0xE0:
+                low = 0xA0
+            elif first == 0xED:
+                high = 0x9F
+        elif 0xF0 <= first <= 0xF4:
+            more = 3
+            if first == 0xF0:
+                low = 0x90
+            elif first == 0xF4:
+                high = 0x8F
+        else:
+            return False
+        if i + more > end or buffer[i] < low or buffer[i] > high:
+            return False
+        for k in range(1, more):
+            if buffer[i + k] & 0xC0 != 0x80:
+                return False
+        i += more
+    return True
+
+
+@kernel
+def _strings(buffer, at, count, low, high, starts, lengths, done, report):
+    """Check the `count` records at `at`, which lie in the buffer; strings elsewhere must lie in [low, high).
+
+    Where `starts` has room, the spans are written from `done` on. Returns OK or what is wrong.
+    """
+    keep = len(starts) > 0
+    for j in range(count):
+        record = at + 8 * j
+        word = load_u64(buffer, record)
+        start = record
+        if not _is_plain_inline(word):
+            if _is_outside(word):
+                length = _length(word)
+                start = record + _signed(word >> np.uint64(32))
+                report[2] = j
+                if length <= 8:
+                    return TOO_SHORT
+                if start < low or start + length > high:
+                    report[3], report[4], report[5], report[6] = start, length, low, high
+                    return OVERRUN
+                low = start + length
+                if not _is_utf8(buffer, start, length):
+                    return BAD_UTF8
+            else:
+                length = _inline_length(buffer, record)
+                if not _is_utf8(buffer, record, length):
+                    report[2] = j
+                    return BAD_UTF8
+            if keep:
+                starts[done + j] = start
+                lengths[done + j] = length
+        elif keep:
+            starts[done + j] = record
+            lengths[done + j] = _inline_length(buffer, record)
+    return OK
+
+
+@kernel
+def scan(buffer, entries, count, report):
+    """rkyv's checked access (FORMAT.md, "What is accepted"), of `count` entries at `entries`, in bounds.
+
+    report i64[7] gets: record, field's place in the entry, string, then pointer, size, low, high or the byte.
+    """
+    none_starts = np.empty(0, np.int64)
+    none_lengths = np.empty(0, np.int32)
+    low = np.int64(0)
+    for i in range(count):
+        entry = entries + 96 * i
+        head = load_u64(buffer, entry + 32)
+        at = entry + 32 + _signed(head)
+        strings = np.int64(head >> np.uint64(32))
+        report[0], report[1], report[2] = i, 32, -1
+        if at < low or at + 8 * strings > entries:
+            report[3], report[4], report[5], report[6] = at, 8 * strings, low, entries
+            return OVERRUN
+        if at % 4 != 0:
+            report[3], report[4] = at, 4
+            return UNALIGNED
+        wrong = _strings(buffer, at, strings, low, at, none_starts, none_lengths, 0, report)
+        if wrong != OK:
+            return wrong
+        low = at + 8 * strings
+        report[2] = -1
+        for field in (40, 48, 72):
+            if buffer[entry + field] > 1:
+                report[1], report[3] = field, buffer[entry + field]
+                return BAD_TAG if field == 48 else BAD_BOOL
+    return OK
+
+
+@kernel
+def locate(buffer, positions, counts, starts, lengths, report):
+    """Spans of all strings of the lists at positions[i], counts[i] records each; starts holds sum(counts).
+
+    Bounds and UTF-8 are checked again, the order of blocks is not. Returns OK or what is wrong.
+    """
+    done = 0
+    size = len(buffer)
+    for i in range(len(positions)):
+        at, count = positions[i], np.int64(counts[i])
+        report[0], report[1], report[2] = i, 32, -1
+        if at < 0 or at + 8 * count > size or done + count > len(starts):
+            report[3], report[4], report[5], report[6] = at, 8 * count, 0, size
+            return OVERRUN
+        low, high = np.int64(0), at
+        for j in range(count):
+            # strings may lie in any order here: only [0, list) bounds them
+            wrong = _strings(buffer, at + 8 * j, 1, low, high, starts, lengths, done, report)
+            if wrong != OK:
+                report[2] = j
+                return wrong
+            done += 1
+    return OK
+
+
+@kernel
+def encode(buffer, starts, lengths, counts, base, out, positions):
+    """Write instruction lists as a file's bytes from `base` (a multiple of 4) on; returns the bytes used.
+
+    `out` has room for every string over 8 bytes, 8 bytes a record and 3 bytes a list.
+    positions[i] gets the position, in the file, of list i.
+    """
+    used = 0
+    span = 0
+    for i in range(len(counts)):
+        count = np.int64(counts[i])
+        text = used  # where this list's first out-of-line string goes
+        for j in range(span, span + count):
+            length = np.int64(lengths[j])
+            if length > 8:
+                for k in range(length):
+                    out[used + k] = buffer[starts[j] + k]
+                used += length
+        while used & 3:
+            out[used] = 0
+            used += 1
+        positions[i] = base + used
+        for j in range(span, span + count):
+            length = np.int64(lengths[j])
+            if length > 8:
+                packed = (length & 0x3F) | 0x80 | ((length >> 6) << 8)
+                offset = text - used
+                text += length
+                for k in range(4):
+                    out[used + k] = (packed >> (8 * k)) & 0xFF
+                    out[used + 4 + k] = (offset >> (8 * k)) & 0xFF
+            else:
+                for k in range(length):
+                    out[used + k] = buffer[starts[j] + k]
+                for k in range(length, 8):
+                    out[used + k] = 0xFF
+            used += 8
+        span += count
+    return used

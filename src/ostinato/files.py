@@ -1,0 +1,113 @@
+"""Files written whole or not at all, and files read with a bound.
+
+Rule of this file: a reader of the old file, also through mmap, is never disturbed; new bytes go beside it
+and take its name when they are on the disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ostinato.errors import UsageError
+
+try:
+    import fcntl
+except ImportError:  # not POSIX: left-over files of a killed save are not cleaned up
+    fcntl = None  # type: ignore[assignment]
+
+
+@contextlib.contextmanager
+def replace_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A binary file to write; on leaving without an error it is on the disk under `path`, else it is gone.
+
+    A kill at any moment leaves the old file or the new one, whole, and at most one left-over file
+    `.NAME.*.tmp`, which the next call for the same path removes. Links are followed; the old file's
+    permissions are kept.
+    """
+    target = Path(os.path.realpath(path))
+    _remove_leftovers(target)
+    beside = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
+    descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
+    try:
+        with open(descriptor, "w+b") as file:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX)  # held while we live: others leave the file alone
+            with contextlib.suppress(FileNotFoundError):
+                os.chmod(beside, stat.S_IMODE(target.stat().st_mode))
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            os.replace(beside, target)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(beside)
+        raise
+    _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    # a rename alone may not survive power loss
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove_leftovers(target: Path) -> None:
+    if fcntl is None:
+        return
+    prefix = f".{target.name}."
+    with contextlib.suppress(OSError), os.scandir(target.parent) as entries:
+        for entry in entries:
+            if entry.name.startswith(prefix) and entry.name.endswith(".tmp"):
+                with contextlib.suppress(OSError), open(entry.path, "rb") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while its writer lives
+                    os.unlink(entry.path)
+
+
+def check_regular(file: BinaryIO, path: str | os.PathLike[str]) -> int:
+    """The size in bytes of an open file.
+
+    Raises:
+        UsageError: it is no regular file (a device or a pipe may never end).
+    """
+    status = os.fstat(file.fileno())
+    if not stat.S_ISREG(status.st_mode):
+        raise UsageError(f"{os.fspath(path)} is not a regular file - at `path`")
+    return status.st_size
+
+
+def read_file(path: str | os.PathLike[str], limit_bytes: int) -> NDArray[np.uint8]:
+    """A regular file's bytes in memory of our own, beginning at a multiple of 16.
+
+    Raises:
+        UsageError: not a regular file, or larger than `limit_bytes`.
+    """
+    with open(path, "rb", buffering=0) as file:
+        size = check_regular(file, path)
+        if size > limit_bytes:
+            raise UsageError(
+                f"{os.fspath(path)} has {size:,} bytes; files over {limit_bytes:,} are not read into memory "
+                "(archive.open maps them) - at `path`"
+            )
+        data = np.empty(size, np.uint8)
+        view = memoryview(data)
+        done = 0
+        while done < size:
+            count = file.readinto(view[done:])
+            if not count:  # somebody truncated it meanwhile: what is left is judged by the format's checker
+                return data[:done]
+            done += count
+        return data

@@ -1,0 +1,94 @@
+"""How this package compiles its hot loops: one decorator, and the few primitives kernels share.
+
+Rule of this file: the only place that knows numba. Modules named `*kernels` import it, and are imported
+only inside the functions that need them, so that `import ostinato` stays light.
+
+Trap: numba's disk cache looks at a kernel's own file only. Whoever changes a function here must touch the
+files that call it (or run `make clean`).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba.core import event, types
+from numba.extending import intrinsic
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+ANNOUNCE_AFTER_S = 2.0
+
+
+def kernel(function: F) -> F:
+    """Compile on first call for the types it is called with; the machine code is cached on disk.
+
+    `error_model="numpy"`: no hidden branch for a division by zero; kernels check their own.
+    """
+    try:
+        return numba.njit(function, cache=True, error_model="numpy")  # type: ignore[no-any-return]
+    except RuntimeError:  # nowhere to write a cache: compile for this process alone
+        return numba.njit(function, error_model="numpy")  # type: ignore[no-any-return]
+
+
+class _Announcer(event.Listener):  # type: ignore[misc]
+    """Says once, on the `ostinato` logger, that kernels are being compiled when that takes over two seconds."""
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._spent_s = 0.0
+        self._started = 0.0
+        self._timer: threading.Timer | None = None
+        self._said = False
+
+    def on_start(self, event: Any) -> None:
+        self._depth += 1
+        if self._depth == 1 and not self._said:
+            self._started = time.monotonic()
+            self._timer = threading.Timer(max(0.0, ANNOUNCE_AFTER_S - self._spent_s), self._say)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def on_end(self, event: Any) -> None:
+        self._depth -= 1
+        if self._depth == 0 and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            self._spent_s += time.monotonic() - self._started
+
+    def _say(self) -> None:
+        self._said = True
+        logging.getLogger("ostinato").warning("compiling kernels; this happens once, the result is cached")
+
+
+event.register("numba:compile", _Announcer())
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def load_u64(typing_context: Any, buffer: Any, index: Any) -> Any:
+    """load_u64(u8[:] buffer, i64 index): 8 bytes as a little-endian u64, at any alignment, unchecked.
+
+    The caller has checked 0 <= index <= len(buffer) - 8.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, args[0])
+        position = builder.gep(array.data, [args[1]])
+        pointer = builder.bitcast(position, ir.IntType(64).as_pointer())
+        return builder.load(pointer, align=1)
+
+    return types.uint64(buffer, types.int64), generate
+
+
+def aligned(shape: int, dtype: Any) -> np.ndarray[Any, Any]:
+    """Zeros beginning on a cache line (64 bytes), so that a node of eight float64 is one line."""
+    size = int(shape) * np.dtype(dtype).itemsize
+    raw = np.zeros(size + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size].view(dtype)

@@ -1,0 +1,349 @@
+"""Results: many build results as columns; and the seed's reward on them.
+
+Rule of this file: columns are read-only numpy views of one structured array, whoever owns it (an archive's
+mapped bytes, a replay buffer, plain memory); instructions stay in the form they came in (text.py).
+Unmeasured costs are masked, never a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+from numpy.typing import NDArray
+
+from ostinato.errors import UsageError
+from ostinato.result import HASH_BYTES, BuildResult, unchecked
+from ostinato.text import ListText, Text, TokenText
+from ostinato.vocabulary import Vocabulary
+
+# One record in memory, instructions aside; `start` and `count` are the replay buffer's place of its tokens.
+RECORD = np.dtype(
+    {
+        "names": [
+            "tir_hash",
+            "start",
+            "clock_cycles",
+            "compiler_cycles",
+            "timestamp",
+            "model_version",
+            "count",
+            "valid",
+            "measured",
+            "fallback_used",
+        ],
+        "formats": [("u1", HASH_BYTES), "<i8", "<u8", "<u8", "<u8", "<u4", "<u4", "?", "?", "?"],
+        "offsets": [0, 32, 40, 48, 56, 64, 68, 72, 73, 74],
+        "itemsize": 80,
+    }
+)
+COLUMNS = (
+    "tir_hash",
+    "valid",
+    "measured",
+    "clock_cycles",
+    "compiler_cycles",
+    "fallback_used",
+    "timestamp",
+    "model_version",
+)
+
+
+class Columns:
+    """The columns that `Results` and `replay.Batch` share: read-only views of length n.
+
+    Made by the package, not by hand. Cost of every column: O(1), no copy (`clock_cycles`: a mask of n bytes).
+    """
+
+    def __init__(self, rows: NDArray[np.void], text: Text) -> None:
+        self._rows = rows.view()
+        self._rows.flags.writeable = False
+        self._text = text
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def tir_hash(self) -> NDArray[np.uint8]:
+        """uint8[n, 32]: the programs' hashes."""
+        return self._rows["tir_hash"]
+
+    @property
+    def generated_tasm(self) -> Text:
+        """A sequence of n tuples of str, decoded when asked for."""
+        return self._text
+
+    @property
+    def instruction_counts(self) -> NDArray[np.int64] | NDArray[np.uint32]:
+        """int[n]: how many instructions each result has."""
+        return self._text.counts
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """bool[n]."""
+        return self._rows["valid"]
+
+    @property
+    def measured(self) -> NDArray[np.bool_]:
+        """bool[n]: is there a `clock_cycles`?"""
+        return self._rows["measured"]
+
+    @property
+    def clock_cycles(self) -> np.ma.MaskedArray[Any, np.dtype[np.uint64]]:
+        """Masked uint64[n], clock cycles; masked where unmeasured."""
+        return np.ma.MaskedArray(self._rows["clock_cycles"], mask=~self.measured)
+
+    @property
+    def compiler_cycles(self) -> NDArray[np.uint64]:
+        """uint64[n], clock cycles."""
+        return self._rows["compiler_cycles"]
+
+    @property
+    def fallback_used(self) -> NDArray[np.bool_]:
+        """bool[n]."""
+        return self._rows["fallback_used"]
+
+    @property
+    def timestamp(self) -> NDArray[np.uint64]:
+        """uint64[n], Unix seconds."""
+        return self._rows["timestamp"]
+
+    @property
+    def model_version(self) -> NDArray[np.uint32]:
+        """uint32[n]."""
+        return self._rows["model_version"]
+
+    def _one(self, i: int) -> BuildResult:
+        return unchecked(*_fields(self._rows[i], self._text.lines(i)))
+
+
+class Results(Columns):
+    """Many build results: columns plus ragged instruction lists; a sequence of BuildResults.
+
+    `results[i]` is a BuildResult; `results[a:b]` and `results[array of ints or bools]` are Results.
+    Slices copy nothing; arrays copy 80 to 96 bytes a record and no text.
+
+    >>> from ostinato import BuildResult
+    >>> one = BuildResult(tir_hash=bytes(32), generated_tasm=["push 1"], valid=True, clock_cycles=None,
+    ...                   compiler_cycles=10, fallback_used=False, timestamp=0, model_version=1)
+    >>> Results.concat([one, one]).clock_cycles.mean() is np.ma.masked
+    True
+    """
+
+    @overload
+    def __getitem__(self, index: int | np.integer[Any]) -> BuildResult: ...
+    @overload
+    def __getitem__(self, index: slice | NDArray[Any] | Sequence[int] | Sequence[bool]) -> Results: ...
+    def __getitem__(self, index: Any) -> BuildResult | Results:
+        if isinstance(index, (int, np.integer)) and not isinstance(index, bool):
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"result {index} of {len(self)}")
+            return self._one(range(len(self))[index])
+        if not isinstance(index, slice):
+            index = _index_array(index, len(self))
+        return Results(self._rows[index], self._text.take(index))
+
+    def __iter__(self) -> Iterator[BuildResult]:
+        names = [name for name in COLUMNS if name != "tir_hash"]
+        for first in range(0, len(self), 4096):
+            part = self._rows[first : first + 4096]
+            hashes = np.ascontiguousarray(part["tir_hash"]).tobytes()
+            columns = [part[name].tolist() for name in names]
+            text = iter(self._text.take(slice(first, first + len(part))))
+            for i, (valid, measured, clock, compiler, fallback, stamp, version) in enumerate(
+                zip(*columns, strict=True)
+            ):
+                yield unchecked(
+                    hashes[HASH_BYTES * i : HASH_BYTES * (i + 1)],
+                    next(text),
+                    bool(valid),
+                    clock if measured else None,
+                    compiler,
+                    bool(fallback),
+                    stamp,
+                    version,
+                )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Results):
+            return NotImplemented
+        return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Results({len(self):,} build results)"
+
+    def to_list(self) -> list[BuildResult]:
+        """All as BuildResults. Cost: about 5 us each."""
+        return list(self)
+
+    def tokens(self, vocabulary: Vocabulary) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Instructions as ids: (flat int32[k], offsets int64[n + 1]); result i has flat[offsets[i]:offsets[i+1]].
+
+        Unknown words are treated as the vocabulary's `unknown` says (added, refused, or given one id).
+        Cost: about 35 ns an instruction.
+
+        Raises:
+            UsageError: a word is unknown and the vocabulary raises on that.
+            DamageError: an archive opened without validation is damaged.
+        """
+        offsets = np.zeros(len(self) + 1, np.int64)
+        np.cumsum(self._text.counts, out=offsets[1:])
+        return self._text.tokens(vocabulary), offsets
+
+    @classmethod
+    def concat(cls, parts: Iterable[Results | BuildResult | Iterable[BuildResult]]) -> Results:
+        """One Results of many, in order: each part a Results, a BuildResult, or an iterable of them.
+
+        Cost: 80 bytes a record and 4 an instruction (none for BuildResults, whose strings are shared).
+        """
+        whole: list[Results] = []
+        single: list[BuildResult] = []
+        for part in parts:
+            if isinstance(part, BuildResult):
+                single.append(part)
+            else:
+                if single:
+                    whole.append(cls._from_list(single))
+                    single = []
+                whole.append(part if isinstance(part, Results) else cls._from_list(list(part)))
+        if single or not whole:
+            whole.append(cls._from_list(single))
+        if len(whole) == 1:
+            return whole[0]
+        rows = np.zeros(sum(map(len, whole)), RECORD)
+        done = 0
+        for results in whole:
+            part_rows = rows[done : done + len(results)]
+            for name in COLUMNS:
+                part_rows[name] = results._rows[name]
+            done += len(results)
+        return cls(rows, _concat_texts([results._text for results in whole]))
+
+    @classmethod
+    def _from_list(cls, records: list[BuildResult]) -> Results:
+        for i, record in enumerate(records):
+            if not isinstance(record, BuildResult):
+                raise UsageError(f"expected BuildResults, got {type(record).__name__} - at `results[{i}]`")
+        return cls(rows_of(records), ListText([record.generated_tasm for record in records]))
+
+    @classmethod
+    def from_columns(
+        cls,
+        *,
+        tir_hash: npt.ArrayLike,
+        tokens: npt.ArrayLike,
+        offsets: npt.ArrayLike,
+        vocabulary: Vocabulary,
+        valid: npt.ArrayLike,
+        clock_cycles: npt.ArrayLike,
+        compiler_cycles: npt.ArrayLike,
+        fallback_used: npt.ArrayLike,
+        timestamp: npt.ArrayLike,
+        model_version: npt.ArrayLike,
+    ) -> Results:
+        """Results of n records from columns, the fast way in for whoever has arrays already.
+
+        Args:
+            tir_hash: uint8[n, 32].
+            tokens: int[k], ids in `vocabulary`, of all results one after the other.
+            offsets: int[n + 1], from 0 up to k: result i has tokens[offsets[i] : offsets[i + 1]].
+            valid, fallback_used: bool[n].
+            clock_cycles: uint64[n], a masked array where some are unmeasured.
+            compiler_cycles, timestamp: uint64[n]. model_version: uint32[n].
+        Raises:
+            UsageError: a shape, a dtype, an offset or an id does not fit, or a number is negative.
+        """
+        hashes = np.asarray(tir_hash)
+        if hashes.dtype != np.uint8 or hashes.ndim != 2 or hashes.shape[1] != HASH_BYTES:
+            raise UsageError(f"expected uint8[n, 32], got {_form(hashes)} - at `tir_hash`")
+        n = len(hashes)
+        flat = _integers(tokens, "tokens", None, len(vocabulary)).astype(np.int32)
+        bounds = _integers(offsets, "offsets", n + 1, len(flat) + 1).astype(np.int64)
+        if bounds[0] != 0 or bounds[-1] != len(flat) or (np.diff(bounds) < 0).any():
+            raise UsageError(f"expected offsets rising from 0 to {len(flat)} - at `offsets`")
+        rows = np.zeros(n, RECORD)
+        rows["tir_hash"] = hashes
+        for name, column in (("valid", valid), ("fallback_used", fallback_used)):
+            flags = np.asarray(column)
+            if flags.dtype != np.bool_ or flags.shape != (n,):
+                raise UsageError(f"expected bool[{n}], got {_form(flags)} - at `{name}`")
+            rows[name] = flags
+        rows["measured"] = ~np.ma.getmaskarray(clock_cycles)
+        clocks = np.ma.filled(clock_cycles, 0) if np.ma.isMaskedArray(clock_cycles) else clock_cycles
+        rows["clock_cycles"] = _integers(clocks, "clock_cycles", n, 2**64)
+        rows["compiler_cycles"] = _integers(compiler_cycles, "compiler_cycles", n, 2**64)
+        rows["timestamp"] = _integers(timestamp, "timestamp", n, 2**64)
+        rows["model_version"] = _integers(model_version, "model_version", n, 2**32)
+        return cls(rows, TokenText(flat, bounds[:-1], np.diff(bounds), vocabulary))
+
+
+def rows_of(records: Sequence[BuildResult]) -> NDArray[np.void]:
+    """The records' fields, instructions aside, as RECORD[n]. Cost: about 2 us each."""
+    n = len(records)
+    rows = np.zeros(n, RECORD)
+    rows["tir_hash"] = np.frombuffer(b"".join([r.tir_hash for r in records]), np.uint8).reshape(n, HASH_BYTES)
+    rows["valid"] = [r.valid for r in records]
+    clocks = [r.clock_cycles for r in records]
+    rows["measured"] = [c is not None for c in clocks]
+    rows["clock_cycles"] = np.array([c or 0 for c in clocks], np.uint64)
+    rows["compiler_cycles"] = np.array([r.compiler_cycles for r in records], np.uint64)
+    rows["fallback_used"] = [r.fallback_used for r in records]
+    rows["timestamp"] = np.array([r.timestamp for r in records], np.uint64)
+    rows["model_version"] = [r.model_version for r in records]
+    return rows
+
+
+def _fields(row: np.void, lines: tuple[str, ...]) -> tuple[Any, ...]:
+    return (
+        row["tir_hash"].tobytes(),
+        lines,
+        bool(row["valid"]),
+        int(row["clock_cycles"]) if row["measured"] else None,
+        int(row["compiler_cycles"]),
+        bool(row["fallback_used"]),
+        int(row["timestamp"]),
+        int(row["model_version"]),
+    )
+
+
+def _concat_texts(texts: list[Text]) -> Text:
+    if all(isinstance(text, ListText) for text in texts):
+        return ListText([lines for text in texts for lines in text])
+    vocabulary = Vocabulary()
+    tokens = np.concatenate([text.tokens(vocabulary) for text in texts])
+    counts = np.concatenate([text.counts.astype(np.int64) for text in texts])
+    starts = np.zeros(len(counts), np.int64)
+    np.cumsum(counts[:-1], out=starts[1:])
+    return TokenText(tokens, starts, counts, vocabulary)
+
+
+def _index_array(index: Any, n: int) -> NDArray[Any]:
+    array = np.asarray(index)
+    if array.size == 0 and array.dtype != np.bool_:
+        array = array.astype(np.int64)
+    if array.ndim != 1 or array.dtype.kind not in "iub":
+        raise UsageError(f"expected an int, a slice or ints or bools of one dimension, got {_form(array)}")
+    if array.dtype == np.bool_ and len(array) != n:
+        raise UsageError(f"expected bool[{n}], got bool[{len(array)}]")
+    return array
+
+
+def _form(array: NDArray[Any]) -> str:
+    return f"{array.dtype}[{', '.join(map(str, array.shape))}]"
+
+
+def _integers(values: npt.ArrayLike, name: str, length: int | None, end: int) -> NDArray[Any]:
+    array = np.asarray(values)
+    if array.size == 0 and array.ndim == 1:
+        array = array.astype(np.int64)
+    if array.dtype.kind not in "iu" or array.ndim != 1 or length not in (None, len(array)):
+        raise UsageError(f"expected int[{'k' if length is None else length}], got {_form(array)} - at `{name}`")
+    if len(array) and (int(array.min()) < 0 or int(array.max()) >= end):
+        raise UsageError(
+            f"expected ints in [0, {end}), got {int(array.min())} to {int(array.max())} - at `{name}`"
+        )
+    return array
