@@ -74,16 +74,29 @@ event.register("numba:compile", _Announcer())
 def load_u64(typing_context: Any, buffer: Any, index: Any) -> Any:
     """load_u64(u8[:] buffer, i64 index): 8 bytes as a little-endian u64, at any alignment, unchecked.
 
-    The caller has checked 0 <= index <= len(buffer) - 8.
+    The caller has checked 0 <= index <= len(buffer) - 8; the buffer is contiguous.
     """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        array = context.make_array(signature.args[0])(context, builder, args[0])
-        position = builder.gep(array.data, [args[1]])
-        pointer = builder.bitcast(position, ir.IntType(64).as_pointer())
-        return builder.load(pointer, align=1)
+        return builder.load(_pointer(context, builder, signature, args), align=1)
 
     return types.uint64(buffer, types.int64), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def store_u64(typing_context: Any, buffer: Any, index: Any, word: Any) -> Any:
+    """store_u64(u8[:] buffer, i64 index, u64 word): the inverse of load_u64, unchecked like it."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.store(args[2], _pointer(context, builder, signature, args), align=1)
+        return context.get_dummy_value()
+
+    return types.void(buffer, types.int64, types.uint64), generate
+
+
+def _pointer(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    array = context.make_array(signature.args[0])(context, builder, args[0])
+    return builder.bitcast(builder.gep(array.data, [args[1]]), ir.IntType(64).as_pointer())
 
 
 def aligned(shape: int, dtype: Any) -> np.ndarray[Any, Any]:

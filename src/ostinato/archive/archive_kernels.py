@@ -6,13 +6,14 @@ first use, also where the file was validated before, because a mapped file can c
 
 import numpy as np
 
-from ostinato.kernels import kernel, load_u64
+from ostinato.kernels import kernel, load_u64, store_u64
 
 OK, OVERRUN, UNALIGNED, TOO_SHORT, BAD_UTF8, BAD_BOOL, BAD_TAG = range(7)
 
 _HIGH_BITS = np.uint64(0x8080808080808080)
 _LOW_HALF = np.uint64(0xFFFFFFFF)
 _ONE = np.uint64(1)
+_ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
 @kernel
@@ -130,6 +131,41 @@ def _strings(buffer, at, count, low, high, starts, lengths, done, report):
 
 
 @kernel
+def _is_ascii(buffer, start, end):
+    seen = np.uint64(0)
+    whole = (end - start) & ~7
+    for i in range(start, start + whole, 8):
+        seen |= load_u64(buffer, i)
+    for i in range(start + whole, end):
+        seen |= np.uint64(buffer[i])
+    return seen & _HIGH_BITS == 0
+
+
+@kernel
+def _next_low(buffer, at, count, low):
+    """Where the strings of an ordinary list end, or -1 if it must be looked at string by string.
+
+    Ordinary is what a writer of ASCII makes. There are no branches in the loop, because whether an instruction is
+    longer than 8 bytes cannot be predicted, and a wrong guess costs more than all of this.
+    """
+    odd = not _is_ascii(buffer, low, at)
+    for record in range(at, at + 8 * count, 8):
+        word = load_u64(buffer, record)
+        high = word & _HIGH_BITS
+        lowest = high & (~high + _ONE)
+        byte = (lowest << _ONE) - (lowest >> np.uint64(7))
+        plain = (word & byte) == byte
+        outside = (word & np.uint64(0xC0)) == np.uint64(0x80)
+        length = np.int64((word & np.uint64(0x3F)) | ((word & np.uint64(0xFFFFFF00)) >> np.uint64(2)))
+        start = record + (np.int64(word) >> 32)
+        end = start + length
+        wrong = (length <= 8) | (start < low) | (end > at)
+        odd |= (outside & wrong) | (not (plain | outside))
+        low = end if outside else low
+    return -1 if odd else low
+
+
+@kernel
 def scan(buffer, entries, count, report):
     """rkyv's checked access (FORMAT.md, "What is accepted"), of `count` entries at `entries`, in bounds.
 
@@ -143,22 +179,26 @@ def scan(buffer, entries, count, report):
         head = load_u64(buffer, entry + 32)
         at = entry + 32 + _signed(head)
         strings = np.int64(head >> np.uint64(32))
-        report[0], report[1], report[2] = i, 32, -1
         if at < low or at + 8 * strings > entries:
+            report[0], report[1], report[2] = i, 32, -1
             report[3], report[4], report[5], report[6] = at, 8 * strings, low, entries
             return OVERRUN
         if at % 4 != 0:
+            report[0], report[1], report[2] = i, 32, -1
             report[3], report[4] = at, 4
             return UNALIGNED
-        wrong = _strings(buffer, at, strings, low, at, none_starts, none_lengths, 0, report)
-        if wrong != OK:
-            return wrong
+        if _next_low(buffer, at, strings, low) < 0:
+            report[0], report[1] = i, 32
+            wrong = _strings(buffer, at, strings, low, at, none_starts, none_lengths, 0, report)
+            if wrong != OK:
+                return wrong
         low = at + 8 * strings
-        report[2] = -1
-        for field in (40, 48, 72):
-            if buffer[entry + field] > 1:
-                report[1], report[3] = field, buffer[entry + field]
-                return BAD_TAG if field == 48 else BAD_BOOL
+        if buffer[entry + 40] > 1 or buffer[entry + 48] > 1 or buffer[entry + 72] > 1:
+            for field in (40, 48, 72):
+                if buffer[entry + field] > 1:
+                    report[0], report[1], report[2] = i, field, -1
+                    report[3] = buffer[entry + field]
+                    return BAD_TAG if field == 48 else BAD_BOOL
     return OK
 
 
@@ -187,42 +227,81 @@ def locate(buffer, positions, counts, starts, lengths, report):
     return OK
 
 
+SLACK = 24  # bytes beyond what it says it needs that encode may touch
+
+
+SLACK = 24  # bytes beyond what it says it needs that encode may touch
+
+
+@kernel
+def _copy(source, start, length, out, at):
+    """Copy length bytes; up to 24 of them in three stores that may write beyond, where that is in reach."""
+    if length <= 24 and start + 24 <= len(source):
+        store_u64(out, at, load_u64(source, start))
+        store_u64(out, at + 8, load_u64(source, start + 8))
+        store_u64(out, at + 16, load_u64(source, start + 16))
+    else:
+        for i in range(length):
+            out[at + i] = source[start + i]
+
+
+@kernel
+def _inline_word(buffer, start, length):
+    """The record of a string of length <= 8 bytes: the bytes, then ff; nonsense for what is longer."""
+    at = min(start, len(buffer) - 8)  # a clamp, not a branch: then the loop over records is vectorized
+    word = load_u64(buffer, at) >> np.uint64(8 * (start - at) & 63)
+    half = np.uint64(4 * (length & 15))  # shifted twice, because 64 at once is undefined
+    return word | ((_ALL << half) << half)
+
+
+@kernel
+def measure(lengths):
+    """(bytes of all strings longer than 8, longest string)."""
+    outside = 0
+    longest = 0
+    for i in range(len(lengths)):
+        length = np.int64(lengths[i])
+        outside += length if length > 8 else 0
+        longest = max(longest, length)
+    return outside, longest
+
+
 @kernel
 def encode(buffer, starts, lengths, counts, base, out, positions):
     """Write instruction lists as a file's bytes from `base` (a multiple of 4) on; returns the bytes used.
 
-    `out` has room for every string over 8 bytes, 8 bytes a record and 3 bytes a list.
+    `buffer` has 8 bytes or more; `out` has room for every string over 8 bytes, 8 bytes a record, 3 bytes a list, and SLACK.
     positions[i] gets the position, in the file, of list i.
     """
     used = 0
     span = 0
+    longest = 0
+    for i in range(len(counts)):
+        longest = max(longest, counts[i])
+    outside = np.empty(longest + 1, np.int64)  # the list's strings over 8 bytes
     for i in range(len(counts)):
         count = np.int64(counts[i])
         text = used  # where this list's first out-of-line string goes
+        found = 0
         for j in range(span, span + count):
-            length = np.int64(lengths[j])
-            if length > 8:
-                for k in range(length):
-                    out[used + k] = buffer[starts[j] + k]
-                used += length
+            outside[found] = j
+            found += lengths[j] > 8
+        for k in range(found):
+            j = outside[k]
+            _copy(buffer, starts[j], np.int64(lengths[j]), out, used)
+            used += lengths[j]
         while used & 3:
             out[used] = 0
             used += 1
         positions[i] = base + used
         for j in range(span, span + count):
             length = np.int64(lengths[j])
-            if length > 8:
-                packed = (length & 0x3F) | 0x80 | ((length >> 6) << 8)
-                offset = text - used
-                text += length
-                for k in range(4):
-                    out[used + k] = (packed >> (8 * k)) & 0xFF
-                    out[used + 4 + k] = (offset >> (8 * k)) & 0xFF
-            else:
-                for k in range(length):
-                    out[used + k] = buffer[starts[j] + k]
-                for k in range(length, 8):
-                    out[used + k] = 0xFF
+            far = length > 8
+            packed = (length & 0x3F) | 0x80 | ((length >> 6) << 8)
+            record = np.uint64(packed) | (np.uint64(text - used) << np.uint64(32))
+            inline = _inline_word(buffer, starts[j], length)
+            store_u64(out, used, record if far else inline)
+            text += length if far else 0
             used += 8
         span += count
     return used
