@@ -4,11 +4,27 @@ This file is the public API: names from the modules below, nothing else. Importi
 numba, typer or rich.
 """
 
-from ostinato import archive
+from ostinato import archive, replay
 from ostinato.errors import DamageError, EmptyBufferError, OstinatoError, UsageError
+from ostinato.replay import Batch, ReplayBuffer
 from ostinato.result import BuildResult
 from ostinato.results import Results
 from ostinato.reward import reward
 from ostinato.vocabulary import Vocabulary
+
+__all__ = [
+    "Batch",
+    "BuildResult",
+    "DamageError",
+    "EmptyBufferError",
+    "OstinatoError",
+    "ReplayBuffer",
+    "Results",
+    "UsageError",
+    "Vocabulary",
+    "archive",
+    "replay",
+    "reward",
+]
 
 __version__ = "0.1.0"

@@ -1,0 +1,102 @@
+"""Batch: what a draw gives the learner."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ostinato.errors import UsageError
+from ostinato.result import BuildResult
+from ostinato.results import Columns
+from ostinato.reward import Reward
+from ostinato.text import TokenText
+from ostinato.vocabulary import Vocabulary
+
+
+class Batch(Columns):
+    """B drawn records as read-only arrays: the columns of Results, and
+
+    Attributes:
+        ids: int64[B], for `update_priorities`.
+        tokens: int32[k], all instructions' ids in the buffer's vocabulary, one record after the other.
+        offsets: int64[B + 1]: record i has tokens[offsets[i] : offsets[i + 1]].
+        priority: float64[B], at the time of the draw.
+        probability: float64[B], of being drawn in one draw.
+        weight: float32[B], importance weight.
+
+    A copy of what was drawn: later pushes and updates do not change it. `batch[i]` is a BuildResult.
+    """
+
+    def __init__(
+        self,
+        rows: NDArray[np.void],
+        stored: NDArray[np.int32],
+        offsets: NDArray[np.int64],
+        words: Vocabulary,
+        *,
+        ids: NDArray[np.int64],
+        tokens: NDArray[np.int32],
+        priority: NDArray[np.float64],
+        probability: NDArray[np.float64],
+        weight: NDArray[np.float32],
+        reward: Reward,
+    ) -> None:
+        super().__init__(rows, TokenText(stored, offsets[:-1], np.diff(offsets), words))
+        self.ids = ids
+        self.tokens = tokens
+        self.offsets = offsets
+        self.priority = priority
+        self.probability = probability
+        self.weight = weight
+        self._reward = reward
+        for array in (ids, tokens, offsets, priority, probability, weight):
+            array.flags.writeable = False
+
+    @property
+    def reward(self) -> NDArray[np.float64]:
+        """float64[B]: the buffer's reward of each record, computed when asked for."""
+        out = self._reward(self)
+        out.flags.writeable = False
+        return out
+
+    @overload
+    def __getitem__(self, index: int) -> BuildResult: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[BuildResult]: ...
+    def __getitem__(self, index: int | slice) -> BuildResult | list[BuildResult]:
+        if isinstance(index, slice):
+            return [self._one(i) for i in range(len(self))[index]]
+        return self._one(range(len(self))[index])
+
+    def __iter__(self) -> Iterator[BuildResult]:
+        return map(self._one, range(len(self)))
+
+    def __repr__(self) -> str:
+        return f"Batch({len(self)} records, {len(self.tokens)} tokens)"
+
+    def padded(
+        self, length: int | None = None, pad: int = 0
+    ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+        """(tokens int32[B, length], mask bool[B, length]): rows filled up with `pad`, the mask True on tokens.
+
+        Args:
+            length: columns; longer records are cut. None: the longest record's.
+            pad: what stands where the mask is False.
+        Raises:
+            UsageError: length < 0, or pad is no int32.
+        """
+        counts = np.diff(self.offsets)
+        if length is None:
+            length = int(counts.max(initial=0))
+        if length < 0:
+            raise UsageError(f"expected a length >= 0, got {length} - at `length`")
+        if not -(2**31) <= pad < 2**31:
+            raise UsageError(f"expected an int32, got {pad} - at `pad`")
+        places = np.arange(length)
+        mask = places < counts[:, None]
+        out = np.full((len(self), length), pad, np.int32)
+        out[mask] = self.tokens[(self.offsets[:-1, None] + places)[mask]]
+        return out, mask

@@ -1,0 +1,197 @@
+"""Table: the records a buffer holds, in slots.
+
+Layout, one place per slot: `rows` (80 bytes: the fields, and where the tokens are), `ids`, `priority`.
+Slots 0 .. count-1 are in use, always; a record that goes makes room for the one that comes. Tokens lie in
+an arena of int32 blocks (the slot, then the tokens); dead blocks are squeezed out when they are an eighth.
+An open-addressing index of int32 leads from id to slot.
+
+Rule of this file: nothing here chooses. Removers write `priority`, `ids` and `count` when they place new
+records; `take_in` then does the rest.
+"""
+
+from __future__ import annotations
+
+import weakref
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ostinato.results import COLUMNS, RECORD, Results
+from ostinato.text import Text, TokenText
+from ostinato.vocabulary import Vocabulary
+
+VALID, USED, DEAD = range(3)  # as in replay_kernels, which needs numba
+_FIRST_ROOM = 1024
+
+
+class Table:
+    """Records in slots; see the module. Read `priority`, `ids`, `count` and `room`, do not write them.
+
+    Attributes:
+        capacity: slots at most. room: slots allocated so far. count: slots in use.
+        ids: int64[room], rising in time, never reused. priority: float64[room].
+        words: the vocabulary of the stored tokens.
+    """
+
+    def __init__(self, capacity: int, words: Vocabulary) -> None:
+        self.capacity = capacity
+        self.words = words
+        self.count = 0
+        self.room = 0
+        self.ids = np.empty(0, np.int64)
+        self.priority = np.empty(0, np.float64)
+        self._rows = np.empty(0, RECORD)
+        self._index = np.empty(0, np.int32)
+        self._arena = np.empty(0, np.int32)
+        self._counters = np.zeros(3, np.int64)
+        self._remaps: weakref.WeakKeyDictionary[Vocabulary, NDArray[np.int32]] = weakref.WeakKeyDictionary()
+
+    @property
+    def valid_count(self) -> int:
+        """Records that are valid and no fallback. O(1)."""
+        return int(self._counters[VALID])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes allocated for all of this, the vocabulary aside."""
+        arrays = (self.ids, self.priority, self._rows, self._index, self._arena)
+        return sum(array.nbytes for array in arrays)
+
+    def make_room(self, new: int) -> None:
+        """Have slots for `new` more records, up to the capacity. Doubles, so O(1) amortised."""
+        wanted = min(self.capacity, self.count + new)
+        if wanted <= self.room:
+            return
+        from ostinato.replay import replay_kernels as kernels
+
+        room = min(self.capacity, max(wanted, 2 * self.room, _FIRST_ROOM))
+        for name in ("ids", "priority", "_rows"):
+            old = getattr(self, name)
+            larger = np.zeros(room, old.dtype)  # untouched pages cost no memory
+            larger[: self.count] = old[: self.count]
+            setattr(self, name, larger)
+        size = 16
+        while size < 2 * room:
+            size *= 2
+        self._index = np.empty(size, np.int32)
+        kernels.index_build(self._index, self.ids, self.count)
+        self.room = room
+
+    def take_in(
+        self,
+        results: Results,
+        tokens: NDArray[np.int32],
+        new_ids: NDArray[np.int64],
+        slots: NDArray[np.int64],
+        removed: NDArray[np.int64],
+    ) -> NDArray[np.int64]:
+        """Store new records where the remover has placed them; returns the slots that changed.
+
+        Args:
+            tokens: int32[k], of all of them, from `translate`.
+            new_ids: int64[m]. slots: int64[m], -1 for a record removed at once.
+            removed: int64[m], the id each one pushed out, or -1.
+        """
+        from ostinato.replay import replay_kernels as kernels
+
+        rows = self._bytes()
+        kernels.remove_replaced(
+            self._index, self.ids, rows, self._arena, self._counters, slots, removed, new_ids
+        )
+        placed = np.flatnonzero(slots >= 0)
+        # the last record to take a slot keeps it
+        changed, from_end = np.unique(slots[placed][::-1], return_index=True)
+        kept = np.sort(placed[len(placed) - 1 - from_end])
+        offsets = np.zeros(len(results) + 1, np.int64)
+        np.cumsum(results.instruction_counts, out=offsets[1:])
+        self._reserve(len(kept) + int((offsets[kept + 1] - offsets[kept]).sum()))
+        new_rows = np.zeros(len(results), RECORD)
+        for name in COLUMNS:
+            new_rows[name] = results._rows[name]
+        kernels.take_in(
+            self._index, self.ids, rows, self._arena, self._counters,
+            slots, new_ids, _as_bytes(new_rows), kept, tokens, offsets,
+        )  # fmt: skip
+        return changed
+
+    def find(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """int64[n]: the slot of each id, -1 where it is gone. About 30 ns each."""
+        slots = np.full(len(ids), -1, np.int64)
+        if self.count:
+            from ostinato.replay import replay_kernels as kernels
+
+            kernels.index_find(self._index, self.ids, ids, slots)
+        return slots
+
+    def gather(
+        self, slots: NDArray[np.int64]
+    ) -> tuple[NDArray[np.void], NDArray[np.int32], NDArray[np.int64]]:
+        """Copies: (rows RECORD[n], tokens int32[k], offsets int64[n + 1]) of these slots."""
+        from ostinato.replay import replay_kernels as kernels
+
+        rows = self._bytes()
+        offsets = np.empty(len(slots) + 1, np.int64)
+        kernels.count_tokens(rows, slots, offsets)
+        tokens = np.empty(int(offsets[-1]), np.int32)
+        out = np.empty(len(slots), RECORD)
+        kernels.gather(rows, self._arena, slots, offsets, tokens, _as_bytes(out))
+        return out, tokens, offsets
+
+    def view(self, slots: NDArray[np.int64]) -> Results:
+        """Results of these slots: rows are copied, tokens are not. Valid until the next record comes."""
+        rows = self._rows[slots]
+        return Results(rows, TokenText(self._arena, rows["start"], rows["count"], self.words))
+
+    def check(self) -> None:
+        """State every invariant; for tests."""
+        count, ids = self.count, self.ids
+        assert 0 <= count <= self.room <= self.capacity or self.room == 0
+        assert len(np.unique(ids[:count])) == count
+        assert (self.find(ids[:count]) == np.arange(count)).all()
+        assert (self._index >= 0).sum() == count
+        rows = self._rows[:count]
+        assert (self._arena[rows["start"] - 1] == np.arange(count)).all()
+        assert int((rows["valid"] & ~rows["fallback_used"]).sum()) == self.valid_count
+        alive = int(rows["count"].sum()) + count
+        assert alive + int(self._counters[DEAD]) == int(self._counters[USED]) <= len(self._arena)
+
+    def _reserve(self, cells: int) -> None:
+        """Room in the arena: squeeze out dead blocks if they are an eighth, else grow by an eighth."""
+        used, dead = int(self._counters[USED]), int(self._counters[DEAD])
+        if used + cells <= len(self._arena):
+            return
+        if dead and 8 * dead >= used:
+            from ostinato.replay import replay_kernels as kernels
+
+            kernels.compact(self._bytes(), self._arena, self._counters)
+            used = int(self._counters[USED])
+        if used + cells > len(self._arena):
+            size = max(used + cells, len(self._arena) * 9 // 8, 4096)
+            # in place where the system can: a copy of the largest array would double the peak
+            self._arena.resize(size, refcheck=False)
+
+    def _bytes(self) -> NDArray[np.uint8]:
+        return _as_bytes(self._rows)
+
+    def translate(self, text: Text) -> NDArray[np.int32]:
+        """All instructions' ids in `words`, int32[k]; new words are added."""
+        if not isinstance(text, TokenText) or text.vocabulary is self.words:
+            return text.tokens(self.words)
+        # another vocabulary: translate ids, and look at a word only when it is first seen
+        theirs = text.vocabulary
+        remap = self._remaps.get(theirs, np.empty(0, np.int32))
+        if len(remap) < len(theirs):
+            remap = np.concatenate([remap, np.full(len(theirs) - len(remap), -1, np.int32)])
+            self._remaps[theirs] = remap
+        flat = text.flat()
+        tokens = remap[flat]
+        if len(tokens) and tokens.min() < 0:
+            new, first = np.unique(flat[tokens < 0], return_index=True)
+            new = new[np.argsort(first)]  # ids in order of first appearance, whichever way words come in
+            remap[new] = self.words.ids([theirs.word(t) for t in new.tolist()])
+            tokens = remap[flat]
+        return tokens
+
+
+def _as_bytes(rows: NDArray[np.void]) -> NDArray[np.uint8]:
+    return rows.view(np.uint8).reshape(-1, RECORD.itemsize)
