@@ -103,7 +103,7 @@ def read_file(path: str | os.PathLike[str], limit_bytes: int) -> NDArray[np.uint
                 "(archive.open maps them) - at `path`"
             )
         data = np.empty(size, np.uint8)
-        view = memoryview(data)
+        view = data.data
         done = 0
         while done < size:
             count = file.readinto(view[done:])

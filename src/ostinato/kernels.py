@@ -13,13 +13,22 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
 from llvmlite import ir
 from numba.core import event, types
 from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+# What kernels take; numba looks at the arguments it gets, not at these. Scalars are Any: int, or what
+# an array's element is to Python.
+U8 = NDArray[np.uint8]
+I32 = NDArray[np.int32]
+I64 = NDArray[np.int64]
+U64 = NDArray[np.uint64]
+F64 = NDArray[np.float64]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -37,7 +46,7 @@ def kernel(function: F) -> F:
         return numba.njit(function, error_model="numpy")  # type: ignore[no-any-return]
 
 
-class _Announcer(event.Listener):  # type: ignore[misc]
+class _Announcer(event.Listener):
     """Says once, on the `ostinato` logger, that kernels are being compiled when that takes over two seconds."""
 
     def __init__(self) -> None:
@@ -67,14 +76,13 @@ class _Announcer(event.Listener):  # type: ignore[misc]
         logging.getLogger("ostinato").warning("compiling kernels; this happens once, the result is cached")
 
 
-event.register("numba:compile", _Announcer())
+event.register("numba:compile", _Announcer())  # type: ignore[no-untyped-call]
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def load_u64(typing_context: Any, buffer: Any, index: Any) -> Any:
-    """load_u64(u8[:] buffer, i64 index): 8 bytes as a little-endian u64, at any alignment, unchecked.
+def _load_u64(typing_context: Any, buffer: Any, index: Any) -> Any:
+    """load_u64(buffer, i64 index): the 8 bytes from buffer[index] on as a u64, at any alignment, unchecked.
 
-    The caller has checked 0 <= index <= len(buffer) - 8; the buffer is contiguous.
+    The caller has checked that they are there; the buffer is contiguous, of bytes or of larger items.
     """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -83,9 +91,8 @@ def load_u64(typing_context: Any, buffer: Any, index: Any) -> Any:
     return types.uint64(buffer, types.int64), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def store_u64(typing_context: Any, buffer: Any, index: Any, word: Any) -> Any:
-    """store_u64(u8[:] buffer, i64 index, u64 word): the inverse of load_u64, unchecked like it."""
+def _store_u64(typing_context: Any, buffer: Any, index: Any, word: Any) -> Any:
+    """store_u64(buffer, i64 index, u64 word): the inverse of load_u64, unchecked like it."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         builder.store(args[2], _pointer(context, builder, signature, args), align=1)
@@ -99,9 +106,13 @@ def _pointer(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     return builder.bitcast(builder.gep(array.data, [args[1]]), ir.IntType(64).as_pointer())
 
 
-def aligned(shape: int, dtype: Any) -> np.ndarray[Any, Any]:
+load_u64: Callable[[NDArray[Any], Any], Any] = cast("Any", intrinsic(_load_u64))
+store_u64: Callable[[NDArray[Any], Any, Any], None] = cast("Any", intrinsic(_store_u64))
+
+
+def aligned(shape: int, dtype: Any) -> NDArray[Any]:
     """Zeros beginning on a cache line (64 bytes), so that a node of eight float64 is one line."""
-    size = int(shape) * np.dtype(dtype).itemsize
+    size = shape * np.dtype(dtype).itemsize
     raw = np.zeros(size + 64, np.uint8)
     start = -raw.ctypes.data % 64
     return raw[start : start + size].view(dtype)

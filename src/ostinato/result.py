@@ -5,11 +5,12 @@ Rule of this file: plain Python only, so that a short-lived compiler process pay
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ostinato.errors import UsageError
 
@@ -51,6 +52,21 @@ compiler_cycles=10, fallback_used=False, timestamp=0, model_version=1)
     timestamp: int
     model_version: int
 
+    if TYPE_CHECKING:  # what may be given is wider than what is kept
+
+        def __init__(
+            self,
+            *,
+            tir_hash: bytes | bytearray | memoryview | NDArray[np.uint8],
+            generated_tasm: Sequence[str],
+            valid: bool | np.bool_,
+            clock_cycles: int | np.integer[Any] | None,
+            compiler_cycles: int | np.integer[Any],
+            fallback_used: bool | np.bool_,
+            timestamp: int | np.integer[Any],
+            model_version: int | np.integer[Any],
+        ) -> None: ...
+
     def __post_init__(self) -> None:
         put = object.__setattr__
         if type(self.tir_hash) is not bytes or len(self.tir_hash) != HASH_BYTES:
@@ -69,10 +85,8 @@ compiler_cycles=10, fallback_used=False, timestamp=0, model_version=1)
     def __repr__(self) -> str:
         digits = self.tir_hash.hex()
         tasm = self.generated_tasm
-        if len(tasm) > 4:
-            shown = f"({', '.join(map(repr, tasm[:3]))}, … {len(tasm) - 3} more)"
-        else:
-            shown = repr(tasm)
+        few = ", ".join(map(repr, tasm[:3]))
+        shown = f"({few}, … {len(tasm) - 3} more)" if len(tasm) > 4 else repr(tasm)
         rest = ", ".join(f"{name}={getattr(self, name)!r}" for name in FIELDS[2:])
         return f"BuildResult(tir_hash={digits[:8]}…{digits[-4:]}, generated_tasm={shown}, {rest})"
 
@@ -148,7 +162,7 @@ def _instructions(value: object) -> tuple[str, ...]:
                 word.encode()
             except UnicodeEncodeError:
                 raise UsageError(
-                    f"expected text without lone surrogates, got {ascii(word)} - at `generated_tasm[{i}]`"
+                    f"expected text without lone surrogates, got {word!a} - at `generated_tasm[{i}]`"
                 ) from None
     return tuple(word if type(word) is str else str(word) for word in value)
 

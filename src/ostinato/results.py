@@ -272,9 +272,9 @@ class Results(Columns):
             if flags.dtype != np.bool_ or flags.shape != (n,):
                 raise UsageError(f"expected bool[{n}], got {_form(flags)} - at `{name}`")
             rows[name] = flags
-        rows["measured"] = ~np.ma.getmaskarray(clock_cycles)
-        clocks = np.ma.filled(clock_cycles, 0) if np.ma.isMaskedArray(clock_cycles) else clock_cycles
-        rows["clock_cycles"] = _integers(clocks, "clock_cycles", n, 2**64)
+        clocks: Any = np.ma.asarray(clock_cycles)
+        rows["measured"] = ~np.ma.getmaskarray(clocks)
+        rows["clock_cycles"] = _integers(clocks.filled(0), "clock_cycles", n, 2**64)
         rows["compiler_cycles"] = _integers(compiler_cycles, "compiler_cycles", n, 2**64)
         rows["timestamp"] = _integers(timestamp, "timestamp", n, 2**64)
         rows["model_version"] = _integers(model_version, "model_version", n, 2**32)
@@ -341,7 +341,9 @@ def _integers(values: npt.ArrayLike, name: str, length: int | None, end: int) ->
     if array.size == 0 and array.ndim == 1:
         array = array.astype(np.int64)
     if array.dtype.kind not in "iu" or array.ndim != 1 or length not in (None, len(array)):
-        raise UsageError(f"expected int[{'k' if length is None else length}], got {_form(array)} - at `{name}`")
+        raise UsageError(
+            f"expected int[{'k' if length is None else length}], got {_form(array)} - at `{name}`"
+        )
     if len(array) and (int(array.min()) < 0 or int(array.max()) >= end):
         raise UsageError(
             f"expected ints in [0, {end}), got {int(array.min())} to {int(array.max())} - at `{name}`"

@@ -23,6 +23,7 @@ Spans = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int32]]
 Index = slice | NDArray[Any]
 
 CHUNK = 16_384  # results handled at once: bounds what bulk work allocates beside its result
+_TOKENS_CHUNK = 1024  # their spans stay in the second-level cache
 
 
 class Text(Sequence[tuple[str, ...]], abc.ABC):
@@ -66,15 +67,15 @@ class Text(Sequence[tuple[str, ...]], abc.ABC):
         """All instructions' ids, int32[sum(counts)]."""
         flat = np.empty(int(self.counts.sum()), np.int32)
         done = 0
-        for first in range(0, len(self), CHUNK):
-            part = vocabulary.tokens_of_spans(*self.spans(first, min(first + CHUNK, len(self))))
+        for first in range(0, len(self), _TOKENS_CHUNK):
+            part = vocabulary.tokens_of_spans(*self.spans(first, min(first + _TOKENS_CHUNK, len(self))))
             flat[done : done + len(part)] = part
             done += len(part)
         return flat
 
     def _decode(self, first: int, end: int) -> Iterator[tuple[str, ...]]:
         buffer, starts, lengths = self.spans(first, end)
-        data = memoryview(buffer)
+        data = buffer.data
         known: dict[bytes, str] = {}
         words = []
         for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
@@ -155,7 +156,9 @@ class TokenText(Text):
         if np.array_equal(starts[1:], starts[:-1] + counts[:-1]):
             return self._tokens[int(starts[0]) : int(starts[0]) + total]
         # position of each token: its list's start plus its place in the list
-        return self._tokens[np.arange(total) + np.repeat(starts - (ends - counts), counts)]
+        places = np.arange(total) + np.repeat(starts - (ends - counts), counts)
+        gathered: NDArray[np.int32] = self._tokens[places]
+        return gathered
 
     def spans(self, first: int, end: int) -> Spans:
         buffer, ends = self.vocabulary.spans()

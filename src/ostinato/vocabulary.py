@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ostinato.results import Results
 
 _CACHE_WORDS = 1 << 16  # words remembered as Python str; the cache is dropped when it is full
+_RECENT_WORDS = 16_384  # words remembered beside the table, 384 KiB
 _ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
 _UNESCAPES = {"\\": "\\", "n": "\n", "r": "\r"}
 
@@ -43,7 +44,9 @@ class Vocabulary:
 
     def __init__(self, words: Iterable[str] = (), *, unknown: Literal["add", "raise"] | int = "add") -> None:
         if unknown not in ("add", "raise") and (isinstance(unknown, (str, bool)) or not 0 <= unknown < 2**31):
-            raise UsageError(f"expected 'add', 'raise' or an id in [0, 2**31), got {unknown!r} - at `unknown`")
+            raise UsageError(
+                f"expected 'add', 'raise' or an id in [0, 2**31), got {unknown!r} - at `unknown`"
+            )
         self.unknown = unknown
         # keyed, so that nobody can choose words that collide; ids do not depend on the key
         self._key = np.frombuffer(secrets.token_bytes(16), np.uint64)
@@ -51,6 +54,7 @@ class Vocabulary:
         self._ends = np.zeros(1, np.int64)
         self._bytes = np.zeros(0, np.uint8)
         self._table = np.zeros(16, np.uint64)
+        self._recent = np.zeros((_RECENT_WORDS, 3), np.uint64)
         self._cache: dict[str, int] = {}
         listed = list(words)
         ids = self._intern_words(listed, add=True)
@@ -98,7 +102,7 @@ class Vocabulary:
         except KeyError:
             pass
         if self.unknown == "add":
-            found = self._intern_words(words, add=True).tolist()
+            found: list[int] = self._intern_words(words, add=True).tolist()
         else:
             missing = -1 if self.unknown == "raise" else int(self.unknown)
             found = self._intern_words(words, add=False, missing=missing).tolist()
@@ -106,7 +110,7 @@ class Vocabulary:
                 raise self._unknown_word(words[found.index(-1)])
         if len(self._cache) + len(words) > _CACHE_WORDS:
             self._cache.clear()
-        if self.unknown == "add" or self.unknown == "raise":
+        if self.unknown in ("add", "raise"):
             self._cache.update(zip(words, found, strict=True))
         return found
 
@@ -194,6 +198,8 @@ class Vocabulary:
             return ids
         from ostinato import vocabulary_kernels as kernels
 
+        if len(buffer) < 8:  # the kernel reads eight bytes at a time
+            buffer = np.concatenate([buffer, np.zeros(8, np.uint8)])
         done = 0
         while True:
             done, self._count, short = kernels.intern(
@@ -209,6 +215,7 @@ class Vocabulary:
                 self._count,
                 add,
                 missing,
+                self._recent,
             )
             if done == len(starts):
                 return ids

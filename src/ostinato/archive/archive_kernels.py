@@ -4,9 +4,11 @@ Rule of this file: no read outside the buffer, whatever the bytes say; every pos
 first use, also where the file was validated before, because a mapped file can change under us.
 """
 
+from typing import Any
+
 import numpy as np
 
-from ostinato.kernels import kernel, load_u64, store_u64
+from ostinato.kernels import I32, I64, U8, kernel, load_u64, store_u64
 
 OK, OVERRUN, UNALIGNED, TOO_SHORT, BAD_UTF8, BAD_BOOL, BAD_TAG = range(7)
 
@@ -17,26 +19,26 @@ _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
 @kernel
-def _signed(half):
+def _signed(half: Any) -> Any:
     """A 32-bit two's complement number, in the low half of a u64, as i64."""
     value = np.int64(half & _LOW_HALF)
     return value - 4294967296 if value >= 2147483648 else value
 
 
 @kernel
-def _length(word):
+def _length(word: Any) -> Any:
     """The length in an out-of-line record; its inverse is layout.pack_length."""
     packed = np.int64(word & _LOW_HALF)
     return (packed & 0x3F) | ((packed & 0xFFFFFF00) >> 2)
 
 
 @kernel
-def _is_outside(word):
+def _is_outside(word: Any) -> Any:
     return (word & np.uint64(0xC0)) == np.uint64(0x80)
 
 
 @kernel
-def _is_plain_inline(word):
+def _is_plain_inline(word: Any) -> Any:
     """Is the record inline and are its bytes before the first ff all ASCII?"""
     high = word & _HIGH_BITS
     if high == 0:
@@ -47,7 +49,7 @@ def _is_plain_inline(word):
 
 
 @kernel
-def _inline_length(buffer, at):
+def _inline_length(buffer: U8, at: Any) -> Any:
     for i in range(8):
         if buffer[at + i] == 0xFF:
             return i
@@ -55,7 +57,7 @@ def _inline_length(buffer, at):
 
 
 @kernel
-def _is_utf8(buffer, start, length):
+def _is_utf8(buffer: U8, start: Any, length: Any) -> Any:
     """Strict UTF-8 (RFC 3629): no surrogates, no overlong forms, nothing above U+10FFFF, nothing cut."""
     end = start + length
     i = start
@@ -93,7 +95,9 @@ def _is_utf8(buffer, start, length):
 
 
 @kernel
-def _strings(buffer, at, count, low, high, starts, lengths, done, report):
+def _strings(
+    buffer: U8, at: Any, count: Any, low: Any, high: Any, starts: I64, lengths: I32, done: Any, report: I64
+) -> Any:
     """Check the `count` records at `at`, which lie in the buffer; strings elsewhere must lie in [low, high).
 
     Where `starts` has room, the spans are written from `done` on. Returns OK or what is wrong.
@@ -131,7 +135,7 @@ def _strings(buffer, at, count, low, high, starts, lengths, done, report):
 
 
 @kernel
-def _is_ascii(buffer, start, end):
+def _is_ascii(buffer: U8, start: Any, end: Any) -> Any:
     seen = np.uint64(0)
     whole = (end - start) & ~7
     for i in range(start, start + whole, 8):
@@ -142,7 +146,7 @@ def _is_ascii(buffer, start, end):
 
 
 @kernel
-def _next_low(buffer, at, count, low):
+def _next_low(buffer: U8, at: Any, count: Any, low: Any) -> Any:
     """Where the strings of an ordinary list end, or -1 if it must be looked at string by string.
 
     Ordinary is what a writer of ASCII makes. There are no branches in the loop, because whether an instruction is
@@ -166,7 +170,7 @@ def _next_low(buffer, at, count, low):
 
 
 @kernel
-def scan(buffer, entries, count, report):
+def scan(buffer: U8, entries: Any, count: Any, report: I64) -> Any:
     """rkyv's checked access (FORMAT.md, "What is accepted"), of `count` entries at `entries`, in bounds.
 
     report i64[7] gets: record, field's place in the entry, string, then pointer, size, low, high or the byte.
@@ -203,26 +207,45 @@ def scan(buffer, entries, count, report):
 
 
 @kernel
-def locate(buffer, positions, counts, starts, lengths, report):
+def _plain_length(word: Any) -> Any:
+    """The length of a plain inline string: the place of its first byte >= 0x80, which is ff, or 8."""
+    high = word & _HIGH_BITS
+    one = (high & (~high + _ONE)) >> np.uint64(7)  # 1 << 8 * place, or 0
+    return np.int64((one * np.uint64(0x0001020304050607)) >> np.uint64(56)) + (8 if high == 0 else 0)
+
+
+@kernel
+def locate(
+    buffer: U8, positions: I64, counts: Any, starts: I64, lengths: I32, check: Any, report: I64
+) -> Any:
     """Spans of all strings of the lists at positions[i], counts[i] records each; starts holds sum(counts).
 
-    Bounds and UTF-8 are checked again, the order of blocks is not. Returns OK or what is wrong.
+    Bounds are checked always, UTF-8 if `check` says so, the order of blocks not at all. Returns OK or what
+    is wrong.
     """
     done = 0
     size = len(buffer)
     for i in range(len(positions)):
         at, count = positions[i], np.int64(counts[i])
-        report[0], report[1], report[2] = i, 32, -1
         if at < 0 or at + 8 * count > size or done + count > len(starts):
+            report[0], report[1], report[2] = i, 32, -1
             report[3], report[4], report[5], report[6] = at, 8 * count, 0, size
             return OVERRUN
-        low, high = np.int64(0), at
         for j in range(count):
-            # strings may lie in any order here: only [0, list) bounds them
-            wrong = _strings(buffer, at + 8 * j, 1, low, high, starts, lengths, done, report)
-            if wrong != OK:
-                report[2] = j
-                return wrong
+            record = at + 8 * j
+            word = load_u64(buffer, record)
+            far = _is_outside(word)
+            length = _length(word) if far else _plain_length(word)
+            start = record + (np.int64(word) >> 32) if far else record
+            outside = (start < 0) | (start + length > at) | (length <= 8)
+            if (far and (check or outside)) or not (far or _is_plain_inline(word)):
+                wrong = _strings(buffer, record, 1, 0, at, starts, lengths, done, report)
+                if wrong != OK:
+                    report[0], report[1], report[2] = i, 32, j
+                    return wrong
+            else:
+                starts[done] = start
+                lengths[done] = length
             done += 1
     return OK
 
@@ -234,7 +257,7 @@ SLACK = 24  # bytes beyond what it says it needs that encode may touch
 
 
 @kernel
-def _copy(source, start, length, out, at):
+def _copy(source: U8, start: Any, length: Any, out: U8, at: Any) -> Any:
     """Copy length bytes; up to 24 of them in three stores that may write beyond, where that is in reach."""
     if length <= 24 and start + 24 <= len(source):
         store_u64(out, at, load_u64(source, start))
@@ -246,7 +269,7 @@ def _copy(source, start, length, out, at):
 
 
 @kernel
-def _inline_word(buffer, start, length):
+def _inline_word(buffer: U8, start: Any, length: Any) -> Any:
     """The record of a string of length <= 8 bytes: the bytes, then ff; nonsense for what is longer."""
     at = min(start, len(buffer) - 8)  # a clamp, not a branch: then the loop over records is vectorized
     word = load_u64(buffer, at) >> np.uint64(8 * (start - at) & 63)
@@ -255,10 +278,10 @@ def _inline_word(buffer, start, length):
 
 
 @kernel
-def measure(lengths):
+def measure(lengths: I32) -> Any:
     """(bytes of all strings longer than 8, longest string)."""
-    outside = 0
-    longest = 0
+    outside: Any = 0
+    longest: Any = 0
     for i in range(len(lengths)):
         length = np.int64(lengths[i])
         outside += length if length > 8 else 0
@@ -267,21 +290,21 @@ def measure(lengths):
 
 
 @kernel
-def encode(buffer, starts, lengths, counts, base, out, positions):
+def encode(buffer: U8, starts: I64, lengths: I32, counts: Any, base: Any, out: U8, positions: I64) -> Any:
     """Write instruction lists as a file's bytes from `base` (a multiple of 4) on; returns the bytes used.
 
     `buffer` has 8 bytes or more; `out` has room for every string over 8 bytes, 8 bytes a record, 3 bytes a list, and SLACK.
     positions[i] gets the position, in the file, of list i.
     """
-    used = 0
-    span = 0
-    longest = 0
+    used: Any = 0
+    span: Any = 0
+    longest: Any = 0
     for i in range(len(counts)):
         longest = max(longest, counts[i])
     outside = np.empty(longest + 1, np.int64)  # the list's strings over 8 bytes
     for i in range(len(counts)):
         count = np.int64(counts[i])
-        text = used  # where this list's first out-of-line string goes
+        text: Any = used  # where this list's first out-of-line string goes
         found = 0
         for j in range(span, span + count):
             outside[found] = j

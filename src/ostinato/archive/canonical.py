@@ -42,7 +42,7 @@ def deviation(buffer: Buffer) -> Deviation | None:
     at = 0
     first: int | None = None
     for chunk in encode(loads(data)):
-        made = np.frombuffer(chunk, np.uint8) if len(chunk) else np.empty(0, np.uint8)
+        made = np.frombuffer(chunk, np.uint8)
         if first is None:
             there = data[at : at + len(made)]
             different = there != made[: len(there)]

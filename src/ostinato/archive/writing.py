@@ -21,7 +21,7 @@ from ostinato.result import BuildResult
 from ostinato.results import COLUMNS, Results
 from ostinato.text import ListText, Text
 
-Chunk = bytes | NDArray[np.uint8]
+Chunk = bytes | memoryview
 _OUTSIDE = struct.Struct("<Ii")
 _CHUNK = 1024  # results encoded at once: what they need stays in the second-level cache
 
@@ -83,7 +83,9 @@ class ArchiveWriter:
         self._entries.append(entries)
         self._count += len(entries)
         if self._size + self._count * layout.ENTRY_BYTES >= layout.ARCHIVE_END:
-            raise UsageError("an archive holds less than 2 GiB; keep this many results in a store - at `results`")
+            raise UsageError(
+                "an archive holds less than 2 GiB; keep this many results in a store - at `results`"
+            )
         return chunk
 
     def finish(self) -> Iterator[Chunk]:
@@ -96,7 +98,7 @@ class ArchiveWriter:
             fields = first + layout.ENTRY_BYTES * np.arange(n, dtype=np.int64) + layout.LIST_FIELD
             positions = entries["list_offset"].astype(np.int64) + 2**31
             entries["list_offset"] = positions - fields
-            yield entries.view(np.uint8)
+            yield entries.view(np.uint8).data
             first += n * layout.ENTRY_BYTES
         yield layout.ROOT.pack(-self._count * layout.ENTRY_BYTES, self._count)
 
@@ -130,7 +132,7 @@ def _encode_lists(text: Text, base: int) -> tuple[Chunk, NDArray[np.int64]]:
     positions = np.empty(len(text), np.int64)
     counts = np.ascontiguousarray(text.counts, np.int64)
     used = kernels.encode(buffer, starts, lengths, counts, base, out, positions)
-    return out[:used], positions
+    return memoryview(out[:used].data), positions
 
 
 def _encode_strings(text: ListText, base: int) -> tuple[bytes, NDArray[np.int64]]:
@@ -141,8 +143,8 @@ def _encode_strings(text: ListText, base: int) -> tuple[bytes, NDArray[np.int64]
     for lines in text:
         records: list[bytes | tuple[int, int]] = []
         for word in lines:
-            record = known.get(word)
-            if record is None:
+            short = known.get(word)
+            if short is None:
                 raw = word.encode()
                 if len(raw) > layout.INLINE_BYTES:
                     if len(raw) >= layout.STRING_END:
@@ -150,8 +152,8 @@ def _encode_strings(text: ListText, base: int) -> tuple[bytes, NDArray[np.int64]
                     records.append((layout.pack_length(len(raw)), len(out)))
                     out += raw
                     continue
-                record = known[word] = raw.ljust(layout.STRING_BYTES, b"\xff")
-            records.append(record)
+                short = known[word] = raw.ljust(layout.STRING_BYTES, b"\xff")
+            records.append(short)
         out += bytes(-len(out) % layout.LIST_ALIGN)
         positions.append(base + len(out))
         for record in records:

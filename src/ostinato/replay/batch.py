@@ -77,9 +77,7 @@ class Batch(Columns):
     def __repr__(self) -> str:
         return f"Batch({len(self)} records, {len(self.tokens)} tokens)"
 
-    def padded(
-        self, length: int | None = None, pad: int = 0
-    ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    def padded(self, length: int | None = None, pad: int = 0) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
         """(tokens int32[B, length], mask bool[B, length]): rows filled up with `pad`, the mask True on tokens.
 
         Args:

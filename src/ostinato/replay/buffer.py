@@ -342,7 +342,9 @@ class ReplayBuffer:
         if not len(ids):
             return
         table = self._table
-        tokens = table.translate(results.generated_tasm)  # first: damaged text is found before anything changes
+        tokens = table.translate(
+            results.generated_tasm
+        )  # first: damaged text is found before anything changes
         table.make_room(len(ids))
         slots, removed = self._remover.place(results, priorities, ids)
         self._sampler.changed(table.take_in(results, tokens, ids, slots, removed))

@@ -8,9 +8,11 @@ so on. The top level has at most eight places in a sum tree, one in an order tre
 table itself). `levels[k]` is where level k begins in the flat array.
 """
 
+from typing import Any
+
 import numpy as np
 
-from ostinato.kernels import kernel, load_u64, store_u64
+from ostinato.kernels import F64, I32, I64, U8, kernel, load_u64, store_u64
 
 # Columns of the table's counters
 VALID, USED, DEAD = range(3)
@@ -24,7 +26,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio: spreads consecu
 
 
 @kernel
-def _sum_of_eight(nodes, at):
+def _sum_of_eight(nodes: F64, at: Any) -> Any:
     total = nodes[at]
     for k in range(1, 8):  # in this order, as the descent adds them
         total += nodes[at + k]
@@ -32,7 +34,7 @@ def _sum_of_eight(nodes, at):
 
 
 @kernel
-def sum_set(nodes, levels, slots, priority, alpha, count):
+def sum_set(nodes: F64, levels: I64, slots: I64, priority: F64, alpha: Any, count: Any) -> Any:
     """Leaves of these slots from their priorities (0 beyond count), then their ancestors."""
     places = np.empty(len(slots), np.int64)
     for i in range(len(slots)):
@@ -51,7 +53,7 @@ def sum_set(nodes, levels, slots, priority, alpha, count):
 
 
 @kernel
-def sum_build(nodes, levels, priority, alpha, count):
+def sum_build(nodes: F64, levels: I64, priority: F64, alpha: Any, count: Any) -> Any:
     """All leaves and all their ancestors."""
     for slot in range(count):
         p = priority[slot]
@@ -70,7 +72,7 @@ def sum_build(nodes, levels, priority, alpha, count):
 
 
 @kernel
-def sum_find(nodes, levels, rest, slots, leaves):
+def sum_find(nodes: F64, levels: I64, rest: F64, slots: I64, leaves: F64) -> Any:
     """For each rest[i] in [0, total): the slot in whose share it falls, and its leaf.
 
     All draws go down one level together, so that their cache misses overlap. A zero leaf is never chosen.
@@ -101,7 +103,7 @@ def sum_find(nodes, levels, rest, slots, leaves):
 
 
 @kernel
-def _before(p, i, q, j, sign_p, sign_i):
+def _before(p: Any, i: Any, q: Any, j: Any, sign_p: Any, sign_i: Any) -> Any:
     """Does (priority p, id i) come before (q, j)? Signs of -1 turn an order round."""
     if p != q:
         return sign_p * p < sign_p * q
@@ -109,7 +111,17 @@ def _before(p, i, q, j, sign_p, sign_i):
 
 
 @kernel
-def _order_parent(best, levels, level, place, priority, ids, count, sign_p, sign_i):
+def _order_parent(
+    best: I32,
+    levels: I64,
+    level: Any,
+    place: Any,
+    priority: F64,
+    ids: I64,
+    count: Any,
+    sign_p: Any,
+    sign_i: Any,
+) -> Any:
     """Which slot comes first among the eight children of a place; -1 where there is none."""
     first = -1
     if level == 0:
@@ -128,7 +140,9 @@ def _order_parent(best, levels, level, place, priority, ids, count, sign_p, sign
 
 
 @kernel
-def _order_raise(best, levels, slot, priority, ids, count, sign_p, sign_i):
+def _order_raise(
+    best: I32, levels: I64, slot: Any, priority: F64, ids: I64, count: Any, sign_p: Any, sign_i: Any
+) -> Any:
     place = slot
     for level in range(len(levels)):
         place >>= 3
@@ -139,14 +153,16 @@ def _order_raise(best, levels, slot, priority, ids, count, sign_p, sign_i):
 
 
 @kernel
-def order_set(best, levels, slots, priority, ids, count, sign_p, sign_i):
+def order_set(
+    best: I32, levels: I64, slots: I64, priority: F64, ids: I64, count: Any, sign_p: Any, sign_i: Any
+) -> Any:
     """Recompute the ancestors of these slots."""
     for i in range(len(slots)):
         _order_raise(best, levels, slots[i], priority, ids, count, sign_p, sign_i)
 
 
 @kernel
-def order_build(best, levels, priority, ids, count, sign_p, sign_i):
+def order_build(best: I32, levels: I64, priority: F64, ids: I64, count: Any, sign_p: Any, sign_i: Any) -> Any:
     """Recompute everything. `best` level k has a place for each eight of what lies below."""
     best[:] = -1
     width = count
@@ -159,7 +175,19 @@ def order_build(best, levels, priority, ids, count, sign_p, sign_i):
 
 
 @kernel
-def order_replace(best, levels, priority, ids, count, sign_p, sign_i, new_priority, new_ids, slots, removed):
+def order_replace(
+    best: I32,
+    levels: I64,
+    priority: F64,
+    ids: I64,
+    count: Any,
+    sign_p: Any,
+    sign_i: Any,
+    new_priority: F64,
+    new_ids: I64,
+    slots: I64,
+    removed: I64,
+) -> Any:
     """Put new records in, one after the other, each time removing what then comes first of all.
 
     slots[k] is where record k goes, -1 if it is itself what is removed; removed[k] is the id that goes.
@@ -179,7 +207,9 @@ def order_replace(best, levels, priority, ids, count, sign_p, sign_i, new_priori
 
 
 @kernel
-def order_first(best, levels, priority, ids, count, sign_p, sign_i, slots):
+def order_first(
+    best: I32, levels: I64, priority: F64, ids: I64, count: Any, sign_p: Any, sign_i: Any, slots: I64
+) -> Any:
     """The first len(slots) slots in order: best-first search with a binary heap of subtrees. O(n log N)."""
     n = len(slots)
     size = 0
@@ -201,8 +231,12 @@ def order_first(best, levels, priority, ids, count, sign_p, sign_i, slots):
             if child >= size:
                 break
             if child + 1 < size and _before(
-                priority[lead[child + 1]], ids[lead[child + 1]], priority[lead[child]], ids[lead[child]],
-                sign_p, sign_i,
+                priority[lead[child + 1]],
+                ids[lead[child + 1]],
+                priority[lead[child]],
+                ids[lead[child]],
+                sign_p,
+                sign_i,
             ):
                 child += 1
             if not _before(
@@ -232,8 +266,12 @@ def order_first(best, levels, priority, ids, count, sign_p, sign_i, slots):
                 while at > 0:
                     parent = (at - 1) >> 1
                     if not _before(
-                        priority[lead[at]], ids[lead[at]], priority[lead[parent]], ids[lead[parent]],
-                        sign_p, sign_i,
+                        priority[lead[at]],
+                        ids[lead[at]],
+                        priority[lead[parent]],
+                        ids[lead[parent]],
+                        sign_p,
+                        sign_i,
                     ):
                         break
                     heap[at], heap[parent] = heap[parent], heap[at]
@@ -247,13 +285,13 @@ def order_first(best, levels, priority, ids, count, sign_p, sign_i, slots):
 
 
 @kernel
-def _home(identity, index):
+def _home(identity: Any, index: I32) -> Any:
     mixed = np.uint64(identity) * _GOLDEN
     return np.int64((mixed >> np.uint64(32)) & np.uint64(len(index) - 1))
 
 
 @kernel
-def _index_place(index, ids, identity):
+def _index_place(index: I32, ids: I64, identity: Any) -> Any:
     """Where in the index this id stands, or the free place where it would."""
     place = _home(identity, index)
     while index[place] >= 0 and ids[index[place]] != identity:
@@ -262,7 +300,7 @@ def _index_place(index, ids, identity):
 
 
 @kernel
-def _index_remove(index, ids, identity):
+def _index_remove(index: I32, ids: I64, identity: Any) -> Any:
     """Take an id out and close the gap, so that no markers of removed ids pile up (Knuth 6.4, algorithm R)."""
     mask = len(index) - 1
     gap = _index_place(index, ids, identity)
@@ -279,14 +317,14 @@ def _index_remove(index, ids, identity):
 
 
 @kernel
-def index_build(index, ids, count):
+def index_build(index: I32, ids: I64, count: Any) -> Any:
     index[:] = -1
     for slot in range(count):
         index[_index_place(index, ids, ids[slot])] = slot
 
 
 @kernel
-def index_find(index, ids, wanted, slots):
+def index_find(index: I32, ids: I64, wanted: I64, slots: I64) -> Any:
     """slots[i] of each wanted id, -1 for one that is not here."""
     for i in range(len(wanted)):
         slots[i] = index[_index_place(index, ids, wanted[i])] if wanted[i] >= 0 else -1
@@ -296,7 +334,9 @@ def index_find(index, ids, wanted, slots):
 
 
 @kernel
-def remove_replaced(index, ids, rows, arena, counters, slots, removed, new_ids):
+def remove_replaced(
+    index: I32, ids: I64, rows: U8, arena: I32, counters: I64, slots: I64, removed: I64, new_ids: I64
+) -> Any:
     """First half of taking in: forget the old records that the remover gave up, in the order it did.
 
     The remover has written new ids over old ones already; they are put back until the index is clean.
@@ -319,7 +359,19 @@ def remove_replaced(index, ids, rows, arena, counters, slots, removed, new_ids):
 
 
 @kernel
-def take_in(index, ids, rows, arena, counters, slots, new_ids, new_rows, kept, tokens, offsets):
+def take_in(
+    index: I32,
+    ids: I64,
+    rows: U8,
+    arena: I32,
+    counters: I64,
+    slots: I64,
+    new_ids: I64,
+    new_rows: U8,
+    kept: I64,
+    tokens: I32,
+    offsets: I64,
+) -> Any:
     """Second half: copy the records new_rows[kept[i]] and their tokens to their slots and the arena.
 
     The arena has room. A block is its slot, then its tokens.
@@ -348,10 +400,10 @@ def take_in(index, ids, rows, arena, counters, slots, new_ids, new_rows, kept, t
 
 
 @kernel
-def compact(rows, arena, counters):
+def compact(rows: U8, arena: I32, counters: I64) -> Any:
     """Slide the living blocks together; the dead ones are gone."""
-    at = 0
-    to = 0
+    at: Any = 0
+    to: Any = 0
     while at < counters[USED]:
         slot = arena[at]
         if slot < 0:
@@ -360,7 +412,11 @@ def compact(rows, arena, counters):
         row = rows[slot]
         size = np.int64(load_u64(row, _COUNT - 4) >> np.uint64(32)) + 1
         if to != at:
-            for k in range(size):
+            k = 0
+            while k + 2 <= size:  # two cells at once, to the left: what is read is not yet overwritten
+                store_u64(arena, to + k, load_u64(arena, at + k))
+                k += 2
+            if k < size:
                 arena[to + k] = arena[at + k]
             store_u64(row, _START, np.uint64(to + 1))
         at += size
@@ -370,7 +426,7 @@ def compact(rows, arena, counters):
 
 
 @kernel
-def gather(rows, arena, slots, offsets, tokens, out_rows):
+def gather(rows: U8, arena: I32, slots: I64, offsets: I64, tokens: I32, out_rows: U8) -> Any:
     """Copy these slots' rows, and their tokens one after the other (tokens has offsets[-1])."""
     for i in range(len(slots)):
         row = rows[slots[i]]
@@ -383,9 +439,9 @@ def gather(rows, arena, slots, offsets, tokens, out_rows):
 
 
 @kernel
-def count_tokens(rows, slots, offsets):
+def count_tokens(rows: U8, slots: I64, offsets: I64) -> Any:
     """offsets[i + 1] = instructions of the first i + 1 slots."""
-    total = 0
+    total: Any = 0
     offsets[0] = 0
     for i in range(len(slots)):
         total += np.int64(load_u64(rows[slots[i]], _COUNT - 4) >> np.uint64(32))

@@ -17,7 +17,6 @@ from ostinato.errors import EmptyBufferError, UsageError
 from ostinato.replay.table import Table
 from ostinato.replay.trees import OrderTree, Slots, SumTree
 
-
 _EMPTY = "the buffer is empty: push build results first"
 
 

@@ -63,9 +63,7 @@ class SumTree:
             kernels.sum_build(self._nodes, self._levels, table.priority, self._alpha, table.count)
         else:
             for slots in self._changed:
-                kernels.sum_set(
-                    self._nodes, self._levels, slots, table.priority, self._alpha, table.count
-                )
+                kernels.sum_set(self._nodes, self._levels, slots, table.priority, self._alpha, table.count)
         self._changed.clear()
         self._changes = 0
 
@@ -161,10 +159,12 @@ class OrderTree:
             return order[:n]
         self._refresh()
         slots = np.empty(n, np.int64)
-        kernels.order_first(*self._arrays(), slots)
+        kernels.order_first(*self._arrays(), slots)  # type: ignore[call-arg]
         return slots
 
-    def replace(self, priority: NDArray[np.float64], ids: NDArray[np.int64]) -> tuple[Slots, NDArray[np.int64]]:
+    def replace(
+        self, priority: NDArray[np.float64], ids: NDArray[np.int64]
+    ) -> tuple[Slots, NDArray[np.int64]]:
         """Put new records into a full table one by one, each pushing out what then comes first of all.
 
         Returns (slots, removed): where each goes (-1: itself pushed out) and the id that went.
@@ -175,7 +175,7 @@ class OrderTree:
         self._refresh()
         slots = np.empty(len(ids), np.int64)
         removed = np.empty(len(ids), np.int64)
-        kernels.order_replace(*self._arrays(), priority, ids, slots, removed)
+        kernels.order_replace(*self._arrays(), priority, ids, slots, removed)  # type: ignore[call-arg]
         return slots, removed
 
     def check(self) -> None:

@@ -1,0 +1,168 @@
+"""ostinato demo: real build results through a replay buffer, drawn from, saved, loaded and compared."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich.table import Table
+from rich.text import Text
+
+from ostinato import archive
+from ostinato.cli.common import Json, number, out, percent, print_json, progress
+from ostinato.cli.info import plot_versions
+from ostinato.data import program_names, triton_attempts
+from ostinato.errors import OstinatoError
+from ostinato.replay import Batch, Oldest, Proportional, ReplayBuffer
+from ostinato.results import Columns, Results
+from ostinato.reward import reward
+from ostinato.summary import Program, Summary, summarize
+
+CAPACITY = 10_000  # stage 3's buffer: the newest 10,000 results,
+TRIGGER = 50  # and a micro-finetune after every 50 new ones
+BATCH = 64
+
+
+def demo(
+    out_path: Annotated[
+        Path | None,
+        typer.Option("--out", help="Where to save the buffer; else in the system's temporary folder."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Feed 20,997 real build results through a buffer, draw and learn, save, reload, and prove nothing changed."""
+    began = time.perf_counter()
+    results = triton_attempts()
+    summary = summarize(results)
+    if not json:
+        out.print(
+            f"{number(len(results))} build results of {len(summary.programs)} programs, made by a search in "
+            f"{len(summary.versions)} model versions, judged by the real Triton VM"
+        )
+    # beta 1: the learner's means are to be right, so weights correct in full
+    buffer = ReplayBuffer(CAPACITY, sampler=Proportional(beta=1.0), remover=Oldest(), seed=0)
+    learner = Surprise()
+    batches = 0
+    with progress() as bar:
+        for first in bar.track(range(0, len(results), TRIGGER), description="replaying"):
+            buffer.extend(results[first : first + TRIGGER])
+            batch = buffer.sample(BATCH)
+            buffer.update_priorities(batch.ids, learner.learn(batch))
+            batches += 1
+    held = buffer.results()
+    learning = Surprise().error(held), learner.error(held)
+    path = out_path or Path(tempfile.gettempdir()) / "ostinato-demo" / "replay.rkyv"
+    proof = save_and_compare(buffer, path)
+    if json:
+        print_json(
+            {
+                **summary.to_dict(),
+                "batches": batches,
+                "valid_in_buffer": buffer.valid_count(),
+                "untrained_error": learning[0],
+                "trained_error": learning[1],
+                **proof,
+            }
+        )
+        return
+    stats = buffer.stats()
+    out.print(
+        f"replayed in {time.perf_counter() - began:.1f} s: {buffer}, {number(buffer.valid_count())} of them valid; "
+        f"{number(batches)} batches of {BATCH} drawn, {number(stats.updated)} priorities updated"
+    )
+    untrained, trained = learning
+    out.print(
+        "a table of each program's expected reward, learned from them, is wrong on the buffer's records by "
+        f"{trained:.3f} (mean square), {untrained:.3f} untrained\n"
+    )
+    out.print(Text.from_ansi(plot_versions(summary)))
+    out.print(versions_table(summary))
+    out.print()
+    out.print(programs_table(summary.programs, results))
+    out.print(
+        f"\nsaved {number(proof['size_bytes'])} bytes, loaded again: {number(proof['compared'])} of "
+        f"{number(len(buffer))} build results equal, the bytes equal, the file canonical"
+    )
+    out.print(
+        f"\nnext:  ostinato show {path} --top 5\n       ostinato sample {path} --sampler proportional",
+        soft_wrap=True,
+    )
+
+
+class Surprise:
+    """The smallest learner there is: each program's expected reward, its error as the new priority."""
+
+    def __init__(self, rate: float = 0.05) -> None:
+        self.rate = rate
+        self.expected: dict[bytes, float] = {}
+
+    def _errors(self, records: Columns) -> NDArray[np.float64]:
+        known = [self.expected.get(row.tobytes(), 0.0) for row in records.tir_hash]
+        return np.asarray(reward(records) - np.array(known))
+
+    def learn(self, batch: Batch) -> NDArray[np.float64]:
+        """Move each drawn program's expectation; returns |reward - expectation| before that, float64[B]."""
+        errors = self._errors(batch)
+        steps = self.rate * batch.weight * errors
+        for row, step in zip(batch.tir_hash, steps.tolist(), strict=True):
+            program = row.tobytes()
+            self.expected[program] = self.expected.get(program, 0.0) + step
+        return np.asarray(np.abs(errors) + 1e-3)  # never 0: what fits today may not tomorrow
+
+    def error(self, records: Columns) -> float:
+        """Mean square error over records."""
+        return float(np.mean(self._errors(records) ** 2))
+
+
+def save_and_compare(buffer: ReplayBuffer, path: Path) -> dict[str, Any]:
+    """Save, load, and compare record by record and byte by byte.
+
+    Raises:
+        OstinatoError: anything differs.
+    """
+    buffer.save(path)
+    saved = path.read_bytes()
+    again = ReplayBuffer.load(buffer.capacity, path, remover=Oldest(), seed=0)
+    compared = sum(a == b for a, b in zip(buffer, again, strict=True))
+    same = compared == len(buffer) == len(again) and archive.dumps(again.results()) == saved
+    if not same or archive.deviation(saved) is not None:
+        raise OstinatoError(f"what was loaded from {path} is not what was saved")
+    return {"path": str(path), "size_bytes": len(saved), "compared": compared}
+
+
+def versions_table(summary: Summary) -> Table:
+    """Every fifth model version's rates."""
+    table = Table("model version", "attempts", "valid", "improved", "fallback", box=None, header_style="dim")
+    for column in table.columns:
+        column.justify = "right"
+    for version, r in summary.versions.items():
+        if version == 1 or version % 5 == 0:
+            better = r.improved / r.candidates if r.candidates else None
+            cells = (version, r.candidates, percent(r.validity), percent(better), percent(r.fallback_rate))
+            table.add_row(*map(str, cells))
+    return table
+
+
+def programs_table(programs: list[Program], results: Results) -> Table:
+    """The twelve programs whose best result saves most."""
+    names = program_names()
+    table = Table("program", "baseline", "best", "saved", "", "best code", box=None, header_style="dim")
+    for column in table.columns[1:4]:
+        column.justify = "right"
+    named = [p for p in programs if p.tir_hash in names and p.best is not None]
+    for p in sorted(named, key=lambda p: -(p.reduction or 0.0))[:12]:
+        code = "; ".join(results.generated_tasm[p.best]) if p.best is not None else ""
+        saved = p.reduction or 0.0
+        bar = "█" * round(20 * saved)
+        cells = (names[p.tir_hash], number(p.compiler_cycles), number(p.best_cycles), percent(saved), bar)
+        table.add_row(*map(Text, cells), Text(code, no_wrap=True, overflow="ellipsis"))
+    for column in table.columns[:-1]:
+        column.no_wrap = True
+        column.min_width = 20 if column.header == "" else None
+    table.columns[0].min_width = 20
+    return table

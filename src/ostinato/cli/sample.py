@@ -1,0 +1,87 @@
+"""ostinato sample: draw from a file as a trainer would."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from ostinato import archive
+from ostinato.cli.common import File, Json, number, out, print_json
+from ostinato.replay import Greedy, Proportional, ReplayBuffer, Sampler, Uniform
+
+
+class SamplerName(StrEnum):
+    """The samplers a command can name."""
+
+    greedy = "greedy"
+    proportional = "proportional"
+    uniform = "uniform"
+
+
+def sample(
+    file: File,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many to draw.")] = 10,
+    sampler: Annotated[SamplerName, typer.Option(help="How to choose.")] = SamplerName.greedy,
+    alpha: Annotated[float, typer.Option(help="proportional: how much priorities count.")] = 0.6,
+    beta: Annotated[float, typer.Option(help="proportional: how much weights correct for that.")] = 0.4,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same.")] = 0,
+    json: Json = False,
+) -> None:
+    """Draw N build results from FILE: greedy takes the highest priorities, the others draw with replacement."""
+    results = archive.read(file)
+    chosen: dict[SamplerName, Sampler] = {
+        SamplerName.greedy: Greedy(),
+        SamplerName.proportional: Proportional(alpha=alpha, beta=beta),
+        SamplerName.uniform: Uniform(),
+    }
+    buffer = ReplayBuffer(max(1, len(results)), sampler=chosen[sampler], seed=seed)
+    buffer.extend(results)
+    batch = buffer.sample(n)
+    if json:
+        print_json(
+            [
+                {
+                    "record": int(batch.ids[i]),
+                    "priority": float(batch.priority[i]),
+                    "probability": float(batch.probability[i]),
+                    "weight": float(batch.weight[i]),
+                    "result": batch[i].to_dict(),
+                }
+                for i in range(len(batch))
+            ]
+        )
+        return
+    names = (
+        "record",
+        "priority",
+        "probability",
+        "weight",
+        "program",
+        "outcome",
+        "cycles",
+        "baseline",
+        "code",
+    )
+    table = Table(*names, box=None, header_style="dim")
+    for i, result in enumerate(batch):
+        outcome = "fallback" if result.fallback_used else "valid" if result.valid else "invalid"
+        cells = (
+            number(int(batch.ids[i])),
+            f"{batch.priority[i]:.4g}",
+            f"{batch.probability[i]:.3g}",
+            f"{batch.weight[i]:.3f}",
+            result.tir_hash.hex()[:8],
+            outcome,
+            number(result.clock_cycles),
+            number(result.compiler_cycles),
+            "; ".join(result.generated_tasm),
+        )
+        table.add_row(*map(Text, cells))
+    for column in table.columns[-1:]:
+        column.no_wrap = True
+        column.overflow = "ellipsis"
+    out.print(table)

@@ -1,0 +1,54 @@
+"""ostinato warm: compile ahead of time."""
+
+from __future__ import annotations
+
+from ostinato import archive
+from ostinato.cli.common import err
+from ostinato.replay import Greedy, LowestPriority, Oldest, Proportional, ReplayBuffer
+from ostinato.result import BuildResult
+from ostinato.results import Results
+
+
+def warm() -> None:
+    """Compile the kernels now (half a minute, once), so that no later command has to wait for it."""
+    with err.status("compiling kernels, once ..."):
+        exercise()
+
+
+def exercise() -> None:
+    """Call every kernel with the types it will be called with."""
+    record = BuildResult(
+        tir_hash=bytes(32),
+        generated_tasm=["push 1", "sponge_squeeze"],
+        valid=True,
+        clock_cycles=1,
+        compiler_cycles=2,
+        fallback_used=False,
+        timestamp=0,
+        model_version=0,
+    )
+    results = archive.loads(archive.dumps([record] * 40))
+    archive.deviation(archive.dumps(results))
+    list(results)
+    for remover in (LowestPriority(), Oldest()):
+        for sampler in (Greedy(), Proportional()):
+            buffer = ReplayBuffer(20, sampler=sampler, remover=remover, seed=0)
+            ids = buffer.extend(results)
+            buffer.push(record)
+            buffer.sample(1)
+            buffer.update_priorities(ids[-1:], [2.0])
+            buffer.sample(1)
+            buffer.push(record)
+            archive.dumps(Results.concat([buffer.results(), results]))
+            for _ in range(4):
+                buffer.extend(Results.concat([results] * 100))
+    # a change of few priorities in a larger buffer takes another way than building anew
+    buffer = ReplayBuffer(2000, sampler=Proportional(), remover=LowestPriority(), seed=0)
+    ids = buffer.extend(Results.concat([results] * 50))
+    for _ in range(2):
+        buffer.sample(1)
+        buffer.update_priorities(ids[:1], [2.0])
+        buffer.push(record)
+    greedy = ReplayBuffer(2000, sampler=Greedy())
+    greedy.extend(Results.concat([results] * 50))
+    greedy.sample(1)
