@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 File = Annotated[
     Path,
@@ -19,7 +21,9 @@ File = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of text.")]
 
-out = Console(highlight=False)
+_PIPE_WIDTH = 160  # for tables that go to a file or a pipe
+
+out = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 err = Console(stderr=True, highlight=False)
 
 
@@ -41,6 +45,22 @@ def progress() -> Progress:
         transient=True,
         disable=not err.is_terminal,
     )
+
+
+def make_table(*columns: str, text: Collection[str] = ()) -> Table:
+    """A plain table: numbers to the right, the `text` columns and the last, which alone wraps, to the left."""
+    table = Table(box=None, header_style="dim")
+    for name in columns[:-1]:
+        table.add_column(name, justify="left" if name in text else "right", no_wrap=True)
+    table.add_column(columns[-1], overflow="fold")
+    return table
+
+
+def code(instructions: Iterable[str], beside: int = 0) -> str:
+    """Instructions on one line; cut to what the terminal leaves where `beside` says how much is taken."""
+    line = "; ".join(instructions)
+    room = max(16, out.width - beside) if beside else len(line)
+    return line if len(line) <= room else f"{line[: room - 1]}…"
 
 
 def percent(share: float | None) -> str:

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ostinato import archive
-from ostinato.cli.common import Json, number, out, percent, print_json, progress
+from ostinato.cli.common import Json, code, make_table, number, out, percent, print_json, progress
 from ostinato.cli.info import plot_versions
 from ostinato.data import program_names, triton_attempts
 from ostinato.errors import OstinatoError
@@ -137,9 +137,7 @@ def save_and_compare(buffer: ReplayBuffer, path: Path) -> dict[str, Any]:
 
 def versions_table(summary: Summary) -> Table:
     """Every fifth model version's rates."""
-    table = Table("model version", "attempts", "valid", "improved", "fallback", box=None, header_style="dim")
-    for column in table.columns:
-        column.justify = "right"
+    table = make_table("model version", "attempts", "valid", "improved", "fallback")
     for version, r in summary.versions.items():
         if version == 1 or version % 5 == 0:
             better = r.improved / r.candidates if r.candidates else None
@@ -151,18 +149,12 @@ def versions_table(summary: Summary) -> Table:
 def programs_table(programs: list[Program], results: Results) -> Table:
     """The twelve programs whose best result saves most."""
     names = program_names()
-    table = Table("program", "baseline", "best", "saved", "", "best code", box=None, header_style="dim")
-    for column in table.columns[1:4]:
-        column.justify = "right"
+    table = make_table("program", "baseline", "best", "saved", "", "best code", text=("program", ""))
     named = [p for p in programs if p.tir_hash in names and p.best is not None]
     for p in sorted(named, key=lambda p: -(p.reduction or 0.0))[:12]:
-        code = "; ".join(results.generated_tasm[p.best]) if p.best is not None else ""
+        best = code(results.generated_tasm[p.best], beside=64) if p.best is not None else ""
         saved = p.reduction or 0.0
-        bar = "█" * round(20 * saved)
+        bar = "█" * round(10 * saved)
         cells = (names[p.tir_hash], number(p.compiler_cycles), number(p.best_cycles), percent(saved), bar)
-        table.add_row(*map(Text, cells), Text(code, no_wrap=True, overflow="ellipsis"))
-    for column in table.columns[:-1]:
-        column.no_wrap = True
-        column.min_width = 20 if column.header == "" else None
-    table.columns[0].min_width = 20
+        table.add_row(*map(Text, (*cells, best)))
     return table

@@ -6,11 +6,10 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from ostinato import archive
-from ostinato.cli.common import File, Json, number, out, print_json
+from ostinato.cli.common import File, Json, code, make_table, number, out, print_json
 from ostinato.replay import Greedy, Proportional, ReplayBuffer, Sampler, Uniform
 
 
@@ -55,18 +54,9 @@ def sample(
             ]
         )
         return
-    names = (
-        "record",
-        "priority",
-        "probability",
-        "weight",
-        "program",
-        "outcome",
-        "cycles",
-        "baseline",
-        "code",
-    )
-    table = Table(*names, box=None, header_style="dim")
+    wide = out.width >= 110  # the instructions need more than a narrow terminal has
+    names = ("record", "priority", "probability", "weight", "program", "cycles", "baseline", "outcome")
+    table = make_table(*names, *(["code"] if wide else []), text=("program", "outcome"))
     for i, result in enumerate(batch):
         outcome = "fallback" if result.fallback_used else "valid" if result.valid else "invalid"
         cells = (
@@ -75,13 +65,10 @@ def sample(
             f"{batch.probability[i]:.3g}",
             f"{batch.weight[i]:.3f}",
             result.tir_hash.hex()[:8],
-            outcome,
             number(result.clock_cycles),
             number(result.compiler_cycles),
-            "; ".join(result.generated_tasm),
+            outcome,
         )
-        table.add_row(*map(Text, cells))
-    for column in table.columns[-1:]:
-        column.no_wrap = True
-        column.overflow = "ellipsis"
+        instructions = [code(result.generated_tasm, beside=88)] if wide else []
+        table.add_row(*map(Text, (*cells, *instructions)))
     out.print(table)

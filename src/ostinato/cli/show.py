@@ -6,11 +6,10 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from ostinato import archive
-from ostinato.cli.common import File, Json, number, out, percent, print_json
+from ostinato.cli.common import File, Json, code, make_table, number, out, percent, print_json
 from ostinato.errors import UsageError
 from ostinato.results import Results
 from ostinato.summary import Program, summarize
@@ -40,12 +39,10 @@ def show(
     if json:
         print_json([_as_dict(p, results) for p in programs])
         return
-    table = Table("program", "baseline", "best", "saved", "instructions", box=None, header_style="dim")
-    for column in table.columns[1:4]:
-        column.justify = "right"
+    table = make_table("program", "baseline", "best", "saved", "instructions", text=("program",))
     for p in programs:
-        code = "" if p.best is None else "; ".join(results.generated_tasm[p.best])
-        cells = (p.tir_hash[:8], number(p.compiler_cycles), number(p.best_cycles), percent(p.reduction), code)
+        best = "" if p.best is None else code(results.generated_tasm[p.best])
+        cells = (p.tir_hash[:8], number(p.compiler_cycles), number(p.best_cycles), percent(p.reduction), best)
         table.add_row(*map(Text, cells))
     out.print(table)
 

@@ -1,0 +1,201 @@
+"""The archive and the buffer at 1,000,000 realistic records, side by side with what people use today.
+
+Rivals: JSON lines with the standard library (the form of TVM's and OpenEvolve's databases) and SQLite (WAL), at
+100,000 records each because they are slow, ratios per record; one numpy pass over the same bytes as the floor.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+import json
+import mmap
+import sqlite3
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.measure import in_child, machine, rss_bytes, seconds
+from benchmarks.workload import realistic
+from ostinato import ReplayBuffer, archive, jsonl
+from ostinato.replay import LowestPriority, Oldest, Proportional
+
+N = 1_000_000
+FEW = 100_000
+
+
+def run(n: int = N, few: int = FEW) -> dict[str, Any]:
+    """All figures, as numbers."""
+    out: dict[str, Any] = {"machine": machine(), "records": n, "rival_records": few}
+    results = realistic(n)
+    out["instructions"] = int(results.instruction_counts.sum())
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "big.rkyv"
+        archive.save(path, results)
+        out["file_bytes"] = path.stat().st_size
+        out |= _reading(path, out["instructions"])
+        small = results[:few]
+        out["dumps_s"] = seconds(lambda: archive.dumps(results), 3, before=gc.collect)
+        out["save_s"] = seconds(lambda: archive.save(path, results), 3)
+        out |= _rivals(Path(folder), small)
+        other = Path(folder) / "other.rkyv"
+        archive.save(other, realistic(n, seed=1))
+        out |= _buffer(results, archive.open(other), small)
+        for remover in ("LowestPriority", "Oldest"):
+            out[f"memory_{remover}"] = json.loads(in_child("benchmarks.core", "memory", str(n), remover))
+        out["memory_open_bytes_a_record"] = float(in_child("benchmarks.core", "opened", str(path))) / n
+    return out
+
+
+def _reading(path: Path, instructions: int) -> dict[str, Any]:
+    def numpy_pass() -> int:
+        with open(path, "rb") as file:
+            return int(np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint64).sum())
+
+    floor, whole = seconds(numpy_pass), seconds(lambda: archive.open(path))
+    return {
+        "numpy_pass_s": floor,
+        "open_validate_s": whole,
+        "open_validate_bound_s": 2 * floor + 3e-9 * instructions,
+        "open_s": seconds(lambda: archive.open(path, validate=False)),
+    }
+
+
+def _rivals(folder: Path, results: Any) -> dict[str, Any]:
+    """Reading everything into columns, and writing it, per record."""
+    records = results.to_list()
+    lines = b"".join(map(jsonl.dump, records))
+    (folder / "r.rkyv").write_bytes(archive.dumps(results))
+
+    def read_archive() -> None:
+        archive.open(folder / "r.rkyv").compiler_cycles.sum()
+
+    def read_json() -> None:
+        rows = [json.loads(line) for line in io.BytesIO(lines)]
+        np.array([row["compiler_cycles"] for row in rows], np.uint64)
+
+    def write_json() -> bytes:
+        return b"".join(json.dumps(record.to_dict()).encode() + b"\n" for record in records)
+
+    rows = [(r.tir_hash, "\n".join(r.generated_tasm), *list(r.to_dict().values())[2:]) for r in records]
+    database = folder / "r.sqlite"
+
+    def write_sqlite() -> None:
+        database.unlink(missing_ok=True)
+        with sqlite3.connect(database) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("CREATE TABLE r (a BLOB, b TEXT, c INT, d INT, e INT, f INT, g INT, h INT)")
+            connection.executemany("INSERT INTO r VALUES (?,?,?,?,?,?,?,?)", rows)
+        connection.close()
+
+    def read_sqlite() -> None:
+        connection = sqlite3.connect(database)
+        columns = list(zip(*connection.execute("SELECT * FROM r"), strict=True))
+        np.array(columns[4], np.int64)
+        connection.close()
+
+    return {
+        "write_json_s": seconds(write_json, 3),
+        "write_sqlite_s": seconds(write_sqlite, 3),
+        "write_archive_s": seconds(lambda: archive.dumps(results), 3),
+        "read_json_s": seconds(read_json, 3),
+        "read_sqlite_s": seconds(read_sqlite, 3),
+        "read_archive_s": seconds(read_archive, 3),
+    }
+
+
+def _buffer(results: Any, other: Any, few: Any) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    singles = few.to_list()
+    for remover in (LowestPriority(), Oldest()):
+        name = type(remover).__name__
+        buffer = ReplayBuffer(len(results), sampler=Proportional(), remover=remover, seed=0)
+        buffer.extend(results)
+        out[f"extend_columns_{name}"] = len(results) / seconds(lambda b=buffer: b.extend(results), 3)
+        out[f"extend_archive_{name}"] = len(other) / seconds(lambda b=buffer: b.extend(other), 3)
+
+        def push(buffer: ReplayBuffer = buffer) -> None:
+            for record in singles:
+                buffer.push(record)
+            buffer.valid_count()  # what was put off is done here
+
+        out[f"push_{name}"] = len(singles) / seconds(push, 3)
+        batch = buffer.sample(256)
+        out[f"sample_256_{name}"] = 1 / seconds(lambda b=buffer: b.sample(256), 300)
+        priorities = np.random.default_rng(0).random(256)
+        update = seconds(lambda b=buffer, x=batch, p=priorities: b.update_priorities(x.ids, p), 300)
+        out[f"update_256_{name}"] = 1 / update
+    return out
+
+
+def memory(n: int, remover: str) -> dict[str, float]:
+    """Bytes a record beside 4 an instruction: when full, and after as many again."""
+    remove = {"LowestPriority": LowestPriority(), "Oldest": Oldest()}[remover]
+    warm = ReplayBuffer(500, sampler=Proportional(), remover=remove)
+    warm.extend(realistic(2000))
+    warm.sample(1)
+    chunk = realistic(10_000)
+    tokens = 4 * int(chunk.instruction_counts.sum()) / len(chunk)
+    gc.collect()
+    before = rss_bytes()
+    buffer = ReplayBuffer(n, sampler=Proportional(), remover=remove)
+    out = {}
+    for label, times in (("full", n // len(chunk)), ("later", 3 * n // len(chunk))):
+        for _ in range(times):
+            buffer.extend(chunk)
+            buffer.sample(1)
+        out[label] = (rss_bytes() - before) / n - tokens
+    return out
+
+
+def opened(path: str) -> int:
+    """Resident bytes that opening takes, before pages are touched."""
+    archive.loads(archive.dumps([]))
+    before = rss_bytes()
+    results = archive.open(path, validate=False)
+    return rss_bytes() - before if len(results) else 0
+
+
+def table(f: dict[str, Any]) -> str:
+    """The figures as Markdown."""
+    n = f["records"]
+    rows = [
+        ("open and check 1,000,000 records", f"{f['open_validate_s'] / f['numpy_pass_s']:.1f} x one numpy pass over the file ({f['open_validate_s'] * 1e3:.0f} ms; bound {f['open_validate_bound_s'] * 1e3:.0f} ms)"),
+        ("open without checking", f"{f['open_s'] * 1e3:.2f} ms, {f['memory_open_bytes_a_record']:.2f} bytes a record resident"),
+        ("read into columns, against JSON lines", f"{f['read_json_s'] / f['read_archive_s']:,.0f} x faster"),
+        ("read into columns, against SQLite", f"{f['read_sqlite_s'] / f['read_archive_s']:,.0f} x faster"),
+        ("write, against JSON lines", f"{f['write_json_s'] / f['write_archive_s']:.1f} x faster"),
+        ("write, against SQLite (WAL)", f"{f['write_sqlite_s'] / f['write_archive_s']:.1f} x faster"),
+        ("`archive.dumps` from columns", f"{n / f['dumps_s'] / 1e6:.2f} M records/s"),
+        ("`archive.save` from columns, synced", f"{n / f['save_s'] / 1e6:.2f} M records/s"),
+    ]  # fmt: skip
+    for name in ("LowestPriority", "Oldest"):
+        rows += [
+            (f"`extend` a full buffer from columns, {name}", f"{f[f'extend_columns_{name}']:,.0f} records/s"),
+            (
+                f"`extend` a full buffer from an archive, {name}",
+                f"{f[f'extend_archive_{name}']:,.0f} records/s",
+            ),
+            (f"`push` one at a time, full buffer, {name}", f"{f[f'push_{name}']:,.0f} records/s"),
+            (f"draw 256, all columns gathered, {name}", f"{f[f'sample_256_{name}']:,.0f} batches/s"),
+            (f"update 256 priorities, {name}", f"{f[f'update_256_{name}']:,.0f} batches/s"),
+            (
+                f"memory a record beside 4 bytes an instruction, {name}",
+                f"{f[f'memory_{name}']['full']:.0f} bytes when full, {f[f'memory_{name}']['later']:.0f} after 3 times as many more",
+            ),
+        ]
+    body = "\n".join(f"| {what} | {value} |" for what, value in rows)
+    return (
+        f"{n:,} records, {f['instructions'] / n:.1f} instructions each, {f['file_bytes'] / 1e6:.0f} MB in a file; "
+        f"rivals at {f['rival_records']:,}. {f['machine']}. Medians.\n\n| what | figure |\n|---|---|\n{body}\n"
+    )
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "memory":
+        print(json.dumps(memory(int(sys.argv[2]), sys.argv[3])))
+    else:
+        print(opened(sys.argv[2]))
