@@ -53,7 +53,8 @@ def read(
             if line.strip():
                 yield parse(line)
         except UsageError as error:
-            damage = DamageError(str(error), line=number, source=source)
+            cause, _, field = str(error).partition(" - at `")
+            damage = DamageError(cause, line=number, field=field.rstrip("`") or None, source=source)
             if skip is None:
                 raise damage from None
             skip(damage)

@@ -170,6 +170,18 @@ def _next_low(buffer: U8, at: Any, count: Any, low: Any) -> Any:
 
 
 @kernel
+def _flags(buffer: U8, entry: Any, report: I64) -> Any:
+    """Are `valid`, the measured tag and `fallback_used` all 0 or 1?"""
+    if buffer[entry + 40] <= 1 and buffer[entry + 48] <= 1 and buffer[entry + 72] <= 1:
+        return OK
+    for field in (40, 48, 72):
+        if buffer[entry + field] > 1:
+            report[1], report[2], report[3] = field, -1, buffer[entry + field]
+            return BAD_TAG if field == 48 else BAD_BOOL
+    return OK
+
+
+@kernel
 def scan(buffer: U8, entries: Any, count: Any, report: I64) -> Any:
     """rkyv's checked access (FORMAT.md, "What is accepted"), of `count` entries at `entries`, in bounds.
 
@@ -197,12 +209,10 @@ def scan(buffer: U8, entries: Any, count: Any, report: I64) -> Any:
             if wrong != OK:
                 return wrong
         low = at + 8 * strings
-        if buffer[entry + 40] > 1 or buffer[entry + 48] > 1 or buffer[entry + 72] > 1:
-            for field in (40, 48, 72):
-                if buffer[entry + field] > 1:
-                    report[0], report[1], report[2] = i, field, -1
-                    report[3] = buffer[entry + field]
-                    return BAD_TAG if field == 48 else BAD_BOOL
+        wrong = _flags(buffer, entry, report)
+        if wrong != OK:
+            report[0] = i
+            return wrong
     return OK
 
 
@@ -216,17 +226,18 @@ def _plain_length(word: Any) -> Any:
 
 @kernel
 def locate(
-    buffer: U8, positions: I64, counts: Any, starts: I64, lengths: I32, check: Any, report: I64
+    buffer: U8, places: I64, offsets: I64, counts: Any, starts: I64, lengths: I32, check: Any, report: I64
 ) -> Any:
-    """Spans of all strings of the lists at positions[i], counts[i] records each; starts holds sum(counts).
+    """Spans of all strings of the entries at places[i], whose lists lie offsets[i] from their list field.
 
-    Bounds are checked always, UTF-8 if `check` says so, the order of blocks not at all. Returns OK or what
-    is wrong.
+    Bounds are checked always, UTF-8 and flags if `check` says so, the order of blocks not at all. `starts`
+    holds sum(counts). Returns OK or what is wrong.
     """
     done = 0
     size = len(buffer)
-    for i in range(len(positions)):
-        at, count = positions[i], np.int64(counts[i])
+    for i in range(len(places)):
+        entry = places[i]
+        at, count = entry + 32 + offsets[i], np.int64(counts[i])
         if at < 0 or at + 8 * count > size or done + count > len(starts):
             report[0], report[1], report[2] = i, 32, -1
             report[3], report[4], report[5], report[6] = at, 8 * count, 0, size
@@ -247,6 +258,10 @@ def locate(
                 starts[done] = start
                 lengths[done] = length
             done += 1
+        wrong = _flags(buffer, entry, report) if check else OK
+        if wrong != OK:
+            report[0] = i
+            return wrong
     return OK
 
 

@@ -29,8 +29,8 @@ def loads(buffer: Buffer, *, validate: bool = True) -> Results:
         buffer: the archive's bytes; do not change them while the Results live. Bytes that do not begin at a
             multiple of 8 in memory are copied.
         validate: check everything that rkyv's checked access checks. False checks the root alone; damage
-            elsewhere is then found, as DamageError, when the damaged text is first read, and numbers are
-            taken as they are. Neither reads outside the buffer.
+            elsewhere is then found, as DamageError, when the damaged record is first read, written or pushed;
+            columns are taken as they are. Neither reads outside the buffer.
 
     Raises:
         DamageError: rkyv would refuse these bytes; says the byte, the record and the field.
@@ -131,7 +131,7 @@ class ArchiveText(Text):
         from ostinato.archive import archive_kernels as kernels
 
         places = np.asarray(self._places[first:end], np.int64)
-        positions = places + layout.LIST_FIELD + self._offsets[first:end]
+        offsets = self._offsets[first:end].astype(np.int64)
         counts = np.ascontiguousarray(self.counts[first:end])
         total = int(counts.sum(dtype=np.int64))
         # an accepted archive's lists share no byte, so they cannot hold more records than this
@@ -141,7 +141,7 @@ class ArchiveText(Text):
         lengths = np.empty(total, np.int32)
         report = np.zeros(7, np.int64)
         check = not self._validated
-        wrong = kernels.locate(self._data, positions, counts, starts, lengths, check, report)
+        wrong = kernels.locate(self._data, places, offsets, counts, starts, lengths, check, report)
         if wrong != kernels.OK:
             place = int(places[report[0]])
             report[0] += first

@@ -2,8 +2,8 @@
 
 Layout, one place per slot: `rows` (80 bytes: the fields, and where the tokens are), `ids`, `priority`.
 Slots 0 .. count-1 are in use, always; a record that goes makes room for the one that comes. Tokens lie in
-an arena of int32 blocks (the slot, then the tokens); dead blocks are squeezed out when they are an eighth.
-An open-addressing index of int32 leads from id to slot.
+an arena of int32 blocks (the slot, then the tokens); dead blocks are squeezed out when they are an eighth
+of a full arena, which therefore never exceeds 9/7 of what lives. An open-addressing index of int32 leads from id to slot.
 
 Rule of this file: nothing here chooses. Removers write `priority`, `ids` and `count` when they place new
 records; `take_in` then does the rest.
