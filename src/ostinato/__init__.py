@@ -9,7 +9,7 @@ from ostinato.errors import DamageError, EmptyBufferError, OstinatoError, UsageE
 from ostinato.replay import Batch, ReplayBuffer
 from ostinato.result import BuildResult
 from ostinato.results import Results
-from ostinato.reward import reward
+from ostinato.rewards import reward
 from ostinato.vocabulary import Vocabulary
 
 __all__ = [

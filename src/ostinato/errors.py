@@ -16,7 +16,19 @@ class OstinatoError(Exception):
 
 
 class UsageError(OstinatoError, ValueError):
-    """An argument is of the wrong type or out of range; the message ends with where: "- at `field`"."""
+    """An argument is of the wrong type or out of range; the message ends with where: "- at `field`".
+
+    Attributes:
+        cause: what is wrong. field: where, or None where the cause says it.
+    """
+
+    def __init__(self, cause: str, field: str | None = None) -> None:
+        self.cause = cause
+        self.field = field
+        super().__init__(cause if field is None else f"{cause} - at `{field}`")
+
+    def __reduce__(self) -> tuple[type[UsageError], tuple[str, str | None]]:
+        return UsageError, (self.cause, self.field)
 
 
 class EmptyBufferError(OstinatoError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
@@ -35,12 +36,9 @@ def replace_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """
     target = Path(os.path.realpath(path))
     _remove_leftovers(target)
-    beside = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
-    descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
+    beside, descriptor = _create_beside(target)
     try:
         with open(descriptor, "w+b") as file:
-            if fcntl is not None:
-                fcntl.flock(file, fcntl.LOCK_EX)  # held while we live: others leave the file alone
             with contextlib.suppress(FileNotFoundError):
                 os.chmod(beside, stat.S_IMODE(target.stat().st_mode))
             yield file
@@ -52,6 +50,26 @@ def replace_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             os.unlink(beside)
         raise
     _sync_folder(target.parent)
+
+
+def _prefix(target: Path) -> str:
+    # a name has 255 bytes at most, and ours needs 22 more than the target's
+    return "." + target.name.encode(errors="surrogateescape")[:200].decode(errors="ignore") + "."
+
+
+def _create_beside(target: Path) -> tuple[Path, int]:
+    """(path, descriptor) of a new file in the target's folder, locked as long as we live."""
+    while True:
+        beside = target.with_name(f"{_prefix(target)}{secrets.token_hex(8)}.tmp")
+        descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
+        if fcntl is None:
+            return beside, descriptor
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        # another process may have taken it for a left-over before it was locked
+        with contextlib.suppress(FileNotFoundError):
+            if os.stat(beside).st_ino == os.fstat(descriptor).st_ino:
+                return beside, descriptor
+        os.close(descriptor)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -68,10 +86,10 @@ def _sync_folder(folder: Path) -> None:
 def _remove_leftovers(target: Path) -> None:
     if fcntl is None:
         return
-    prefix = f".{target.name}."
+    ours = re.compile(re.escape(_prefix(target)) + "[0-9a-f]{16}[.]tmp")
     with contextlib.suppress(OSError), os.scandir(target.parent) as entries:
         for entry in entries:
-            if entry.name.startswith(prefix) and entry.name.endswith(".tmp"):
+            if ours.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
                 with contextlib.suppress(OSError), open(entry.path, "rb") as file:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while its writer lives
                     os.unlink(entry.path)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO
 
 from ostinato.errors import DamageError, UsageError
-from ostinato.result import BuildResult
+from ostinato.result import BuildResult, plain
 
 LINE_END = 1 << 26  # bytes; a longer line is refused before it is read whole
 
@@ -27,11 +27,16 @@ def parse(line: bytes) -> BuildResult:
         UsageError: it is none; says what is wrong and at which field.
     """
     try:
-        return BuildResult.from_dict(json.loads(line, object_pairs_hook=_unique))
+        # str, not bytes: json would guess UTF-16 and UTF-32 too
+        return BuildResult.from_dict(json.loads(line.decode(), object_pairs_hook=_unique))
     except UnicodeDecodeError as error:
         raise UsageError(f"invalid UTF-8 in column {error.start + 1}") from None
     except json.JSONDecodeError as error:
         raise UsageError(f"no JSON: {error.msg}, column {error.colno}") from None
+    except UsageError:
+        raise
+    except ValueError:  # Python refuses to read ints of thousands of digits
+        raise UsageError("no JSON that can be read: a number of too many digits") from None
     except RecursionError:
         raise UsageError("nested too deeply") from None
 
@@ -49,12 +54,11 @@ def read(
     for number, line in enumerate(_lines(file), 1):
         try:
             if len(line) >= LINE_END:
-                raise UsageError(f"longer than {LINE_END:,} bytes")
+                raise UsageError(f"{LINE_END:,} bytes or more")
             if line.strip():
                 yield parse(line)
         except UsageError as error:
-            cause, _, field = str(error).partition(" - at `")
-            damage = DamageError(cause, line=number, field=field.rstrip("`") or None, source=source)
+            damage = DamageError(error.cause, line=number, field=error.field, source=source)
             if skip is None:
                 raise damage from None
             skip(damage)
@@ -70,7 +74,7 @@ def _lines(file: BinaryIO) -> Iterable[bytes]:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     out = dict(pairs)
     if len(out) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise UsageError(f"a field stands twice - at `{twice}`")
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise UsageError("a field stands twice", plain(twice))
     return out

@@ -108,13 +108,13 @@ compiler_cycles=10, fallback_used=False, timestamp=0, model_version=1)
             raise UsageError(f"expected an object with the fields {', '.join(FIELDS)}, got {_shown(data)}")
         for name in FIELDS:
             if name not in data:
-                raise UsageError(f"missing field - at `{name}`")
+                raise UsageError("missing field", name)
         for name in data:
             if name not in FIELDS:
-                raise UsageError(f"unknown field (known: {', '.join(FIELDS)}) - at `{name}`")
+                raise UsageError(f"unknown field (known: {', '.join(FIELDS)})", plain(name))
         digits = data["tir_hash"]
         if not isinstance(digits, str) or len(digits) != 2 * HASH_BYTES or not _is_hex(digits):
-            raise UsageError(f"expected {2 * HASH_BYTES} hex digits, got {_shown(digits)} - at `tir_hash`")
+            raise UsageError(f"expected {2 * HASH_BYTES} hex digits, got {_shown(digits)}", "tir_hash")
         return cls(**{**data, "tir_hash": bytes.fromhex(digits)})
 
 
@@ -131,8 +131,18 @@ def unchecked(*values: Any) -> BuildResult:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    """A value for a message: ASCII on one line, and short."""
+    if isinstance(value, int) and value.bit_length() > 200:
+        return f"an int of {value.bit_length()} bits"
+    if isinstance(value, (str, bytes, list, tuple)) and len(value) > 60:
+        return f"{ascii(value[:20])[:50]}... of length {len(value)}"
+    text = ascii(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def plain(name: object) -> str:
+    """A field's name from outside, for a message: ASCII on one line, and short."""
+    return _shown(name).strip("'\"")
 
 
 def _is_hex(digits: str) -> bool:
@@ -147,22 +157,22 @@ def _hash(value: object) -> bytes:
         value = bytes(value)
         if len(value) == HASH_BYTES:
             return value
-        raise UsageError(f"expected {HASH_BYTES} bytes, got {len(value)} - at `tir_hash`")
-    raise UsageError(f"expected {HASH_BYTES} bytes, got {_shown(value)} - at `tir_hash`")
+        raise UsageError(f"expected {HASH_BYTES} bytes, got {len(value)}", "tir_hash")
+    raise UsageError(f"expected {HASH_BYTES} bytes, got {_shown(value)}", "tir_hash")
 
 
 def _instructions(value: object) -> tuple[str, ...]:
     if not isinstance(value, (list, tuple)):
-        raise UsageError(f"expected a list of str, got {_shown(value)} - at `generated_tasm`")
+        raise UsageError(f"expected a list of str, got {_shown(value)}", "generated_tasm")
     for i, word in enumerate(value):
         if type(word) is not str and not isinstance(word, str):
-            raise UsageError(f"expected a str, got {_shown(word)} - at `generated_tasm[{i}]`")
+            raise UsageError(f"expected a str, got {_shown(word)}", f"generated_tasm[{i}]")
         if not word.isascii():
             try:
                 word.encode()
             except UnicodeEncodeError:
                 raise UsageError(
-                    f"expected text without lone surrogates, got {word!a} - at `generated_tasm[{i}]`"
+                    f"expected text without lone surrogates, got {_shown(word)}", f"generated_tasm[{i}]"
                 ) from None
     return tuple(word if type(word) is str else str(word) for word in value)
 
@@ -170,7 +180,7 @@ def _instructions(value: object) -> tuple[str, ...]:
 def _bool(value: object, field: str) -> bool:
     if isinstance(value, (bool, np.bool_)):
         return bool(value)
-    raise UsageError(f"expected a bool, got {_shown(value)} - at `{field}`")
+    raise UsageError(f"expected a bool, got {_shown(value)}", field)
 
 
 def _int(value: object, field: str, end: int) -> int:
@@ -182,4 +192,4 @@ def _int(value: object, field: str, end: int) -> int:
         number = -1
     if 0 <= number < end:
         return number
-    raise UsageError(f"expected an int in [0, 2**{end.bit_length() - 1}), got {_shown(value)} - at `{field}`")
+    raise UsageError(f"expected an int in [0, 2**{end.bit_length() - 1}), got {_shown(value)}", field)

@@ -200,16 +200,20 @@ class Results(Columns):
 
         Cost: 80 bytes a record and 4 an instruction (none for BuildResults, whose strings are shared).
         """
+        if isinstance(parts, BuildResult):
+            raise UsageError("expected a list of Results or BuildResults, got one BuildResult", "parts")
         whole: list[Results] = []
         single: list[BuildResult] = []
         for part in parts:
             if isinstance(part, BuildResult):
                 single.append(part)
-            else:
+            elif isinstance(part, Iterable):
                 if single:
                     whole.append(cls._from_list(single))
                     single = []
                 whole.append(part if isinstance(part, Results) else cls._from_list(list(part)))
+            else:
+                raise UsageError(f"expected Results or BuildResults, got {type(part).__name__}", "parts")
         if single or not whole:
             whole.append(cls._from_list(single))
         if len(whole) == 1:
@@ -257,7 +261,9 @@ class Results(Columns):
         Raises:
             UsageError: a shape, a dtype, an offset or an id does not fit, or a number is negative.
         """
-        hashes = np.asarray(tir_hash)
+        if not isinstance(vocabulary, Vocabulary):
+            raise UsageError(f"expected a Vocabulary, got {type(vocabulary).__name__}", "vocabulary")
+        hashes = _array(tir_hash, "tir_hash")
         if hashes.dtype != np.uint8 or hashes.ndim != 2 or hashes.shape[1] != HASH_BYTES:
             raise UsageError(f"expected uint8[n, 32], got {_form(hashes)} - at `tir_hash`")
         n = len(hashes)
@@ -268,13 +274,15 @@ class Results(Columns):
         rows = np.zeros(n, RECORD)
         rows["tir_hash"] = hashes
         for name, column in (("valid", valid), ("fallback_used", fallback_used)):
-            flags = np.asarray(column)
+            flags = _array(column, name)
+            flags = flags.astype(np.bool_) if flags.shape == (0,) else flags
             if flags.dtype != np.bool_ or flags.shape != (n,):
                 raise UsageError(f"expected bool[{n}], got {_form(flags)} - at `{name}`")
             rows[name] = flags
-        clocks: Any = np.ma.asarray(clock_cycles)
-        rows["measured"] = ~np.ma.getmaskarray(clocks)
+        masked = clock_cycles if np.ma.isMaskedArray(clock_cycles) else _array(clock_cycles, "clock_cycles")
+        clocks: Any = np.ma.asarray(masked)
         rows["clock_cycles"] = _integers(clocks.filled(0), "clock_cycles", n, 2**64)
+        rows["measured"] = ~np.ma.getmaskarray(clocks)
         rows["compiler_cycles"] = _integers(compiler_cycles, "compiler_cycles", n, 2**64)
         rows["timestamp"] = _integers(timestamp, "timestamp", n, 2**64)
         rows["model_version"] = _integers(model_version, "model_version", n, 2**32)
@@ -322,7 +330,9 @@ def _concat_texts(texts: list[Text]) -> Text:
 
 
 def _index_array(index: Any, n: int) -> NDArray[Any]:
-    array = np.asarray(index)
+    if isinstance(index, tuple):
+        raise UsageError(f"expected one index, got {len(index)} (Results have one dimension)", "index")
+    array = _array(index, "index")
     if array.size == 0 and array.dtype != np.bool_:
         array = array.astype(np.int64)
     if array.ndim != 1 or array.dtype.kind not in "iub":
@@ -332,12 +342,21 @@ def _index_array(index: Any, n: int) -> NDArray[Any]:
     return array
 
 
+def _array(values: npt.ArrayLike, name: str) -> NDArray[Any]:
+    if np.ma.is_masked(values):
+        raise UsageError("expected no masked values", name)
+    try:
+        return np.asarray(values)
+    except (ValueError, OverflowError) as error:
+        raise UsageError(f"expected an array ({error})", name) from None
+
+
 def _form(array: NDArray[Any]) -> str:
     return f"{array.dtype}[{', '.join(map(str, array.shape))}]"
 
 
 def _integers(values: npt.ArrayLike, name: str, length: int | None, end: int) -> NDArray[Any]:
-    array = np.asarray(values)
+    array = _array(values, name)
     if array.size == 0 and array.ndim == 1:
         array = array.astype(np.int64)
     if array.dtype.kind not in "iu" or array.ndim != 1 or length not in (None, len(array)):

@@ -26,6 +26,13 @@ CHUNK = 16_384  # results handled at once: bounds what bulk work allocates besid
 _TOKENS_CHUNK = 1024  # their spans stay in the second-level cache
 
 
+def read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """A view that cannot be written through."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
 class Text(Sequence[tuple[str, ...]], abc.ABC):
     """A sequence of instruction lists; `text[i]` is a tuple of str, `text[a:b]` a Text."""
 
@@ -95,7 +102,7 @@ class ListText(Text):
 
     def __init__(self, lists: list[tuple[str, ...]]) -> None:
         self._lists = lists
-        self.counts = np.fromiter(map(len, lists), np.int64, len(lists))
+        self.counts = read_only(np.fromiter(map(len, lists), np.int64, len(lists)))
 
     def __iter__(self) -> Iterator[tuple[str, ...]]:
         return iter(self._lists)
@@ -134,7 +141,7 @@ class TokenText(Text):
     ) -> None:
         self._tokens = tokens
         self._starts = starts
-        self.counts = counts
+        self.counts = read_only(counts)
         self.vocabulary = vocabulary
 
     def take(self, index: Index) -> TokenText:
@@ -168,5 +175,5 @@ class TokenText(Text):
 
     def tokens(self, vocabulary: Vocabulary) -> NDArray[np.int32]:
         if vocabulary is self.vocabulary:
-            return self.flat()
+            return self.flat().copy()
         return super().tokens(vocabulary)

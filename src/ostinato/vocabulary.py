@@ -7,6 +7,7 @@ Ids are given in order of first appearance, so the same data gives the same ids 
 
 from __future__ import annotations
 
+import copy
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
@@ -43,7 +44,8 @@ class Vocabulary:
     """
 
     def __init__(self, words: Iterable[str] = (), *, unknown: Literal["add", "raise"] | int = "add") -> None:
-        if unknown not in ("add", "raise") and (isinstance(unknown, (str, bool)) or not 0 <= unknown < 2**31):
+        is_id = isinstance(unknown, (int, np.integer)) and not isinstance(unknown, bool)
+        if unknown not in ("add", "raise") and not (is_id and 0 <= int(unknown) < 2**31):
             raise UsageError(
                 f"expected 'add', 'raise' or an id in [0, 2**31), got {unknown!r} - at `unknown`"
             )
@@ -56,6 +58,8 @@ class Vocabulary:
         self._table = np.zeros(16, np.uint64)
         self._recent = np.zeros((_RECENT_WORDS, 3), np.uint64)
         self._cache: dict[str, int] = {}
+        if isinstance(words, str):
+            raise UsageError("expected a list of str, got one str", "words")
         listed = list(words)
         ids = self._intern_words(listed, add=True)
         if len(self) != len(listed):
@@ -73,7 +77,13 @@ class Vocabulary:
         return self._count
 
     def __contains__(self, word: object) -> bool:
-        return isinstance(word, str) and self._intern_words([word], add=False, missing=-1)[0] >= 0
+        try:
+            return isinstance(word, str) and bool(self._intern_words([word], add=False)[0] >= 0)
+        except UsageError:  # a lone surrogate is no text
+            return False
+
+    def __copy__(self) -> Vocabulary:
+        return copy.deepcopy(self)  # two that share a table would overwrite each other's words
 
     def __iter__(self) -> Iterator[str]:
         return (self.word(i) for i in range(len(self)))
@@ -87,7 +97,7 @@ class Vocabulary:
         Raises:
             UsageError: no word has this id.
         """
-        if not 0 <= token < self._count:
+        if not isinstance(token, (int, np.integer)) or not 0 <= token < self._count:
             raise UsageError(f"expected an id in [0, {self._count}), got {token} - at `token`")
         return self._bytes[self._ends[token] : self._ends[token + 1]].tobytes().decode()
 
@@ -177,7 +187,10 @@ class Vocabulary:
         return UsageError(f"{word!r} is not in the vocabulary - at `generated_tasm`")
 
     def _intern_words(self, words: Sequence[str], *, add: bool, missing: int = -1) -> NDArray[np.int32]:
-        encoded = [word.encode() for word in words]
+        try:
+            encoded = [word.encode() for word in words]
+        except (UnicodeEncodeError, AttributeError):
+            raise UsageError("expected str without lone surrogates", "words") from None
         lengths = np.fromiter(map(len, encoded), np.int32, len(encoded))
         starts = np.zeros(len(encoded), np.int64)
         np.cumsum(lengths[:-1], out=starts[1:])

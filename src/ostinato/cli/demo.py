@@ -20,7 +20,7 @@ from ostinato.data import program_names, triton_attempts
 from ostinato.errors import OstinatoError
 from ostinato.replay import Batch, Oldest, Proportional, ReplayBuffer
 from ostinato.results import Columns, Results
-from ostinato.reward import reward
+from ostinato.rewards import reward
 from ostinato.summary import Program, Summary, summarize
 
 CAPACITY = 10_000  # stage 3's buffer: the newest 10,000 results,

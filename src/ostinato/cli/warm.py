@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from ostinato import archive
 from ostinato.cli.common import err
 from ostinato.replay import Greedy, LowestPriority, Oldest, Proportional, ReplayBuffer
@@ -10,9 +12,10 @@ from ostinato.results import Results
 
 
 def warm() -> None:
-    """Compile the kernels now (half a minute, once), so that no later command has to wait for it."""
-    with err.status("compiling kernels, once ..."):
-        exercise()
+    """Compile the kernels now (about ten seconds, once), so that no later command has to wait for it."""
+    logging.getLogger("ostinato").setLevel(logging.ERROR)  # it would say the same after two seconds
+    err.print("compiling kernels, once ...")
+    exercise()
 
 
 def exercise() -> None:

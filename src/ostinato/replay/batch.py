@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ostinato.errors import UsageError
 from ostinato.result import BuildResult
 from ostinato.results import Columns
-from ostinato.reward import Reward
+from ostinato.rewards import Reward
 from ostinato.text import TokenText
 from ostinato.vocabulary import Vocabulary
 

@@ -21,8 +21,8 @@ from ostinato.replay.samplers import Draw, Greedy, Sampler
 from ostinato.replay.table import Table
 from ostinato.result import BuildResult
 from ostinato.results import Results
-from ostinato.reward import Reward
-from ostinato.reward import reward as seed_reward
+from ostinato.rewards import Reward
+from ostinato.rewards import reward as seed_reward
 from ostinato.text import CHUNK, TokenText
 from ostinato.vocabulary import Vocabulary
 
