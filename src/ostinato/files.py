@@ -7,6 +7,8 @@ and take its name when they are on the disk.
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import os
 import re
 import secrets
@@ -33,8 +35,15 @@ def replace_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     A kill at any moment leaves the old file or the new one, whole, and at most one left-over file
     `.NAME.*.tmp`, which the next call for the same path removes. Links are followed; the old file's
     permissions are kept.
+
+    Raises:
+        UsageError: `path` is a pipe or a device. OSError: as the system says.
     """
     target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    if target.exists() and not target.is_file():
+        raise UsageError(f"{os.fspath(path)} is not a regular file", "path")
     _remove_leftovers(target)
     beside, descriptor = _create_beside(target)
     try:
@@ -95,16 +104,21 @@ def _remove_leftovers(target: Path) -> None:
                     os.unlink(entry.path)
 
 
-def check_regular(file: BinaryIO, path: str | os.PathLike[str]) -> int:
-    """The size in bytes of an open file.
+@contextlib.contextmanager
+def open_regular(path: str | os.PathLike[str]) -> Iterator[tuple[io.FileIO, int]]:
+    """(unbuffered file, size in bytes) of a regular file, for reading.
 
     Raises:
-        UsageError: it is no regular file (a device or a pipe may never end).
+        UsageError: it is no regular file (a device or a pipe may never end, nor a pipe even open).
     """
-    status = os.fstat(file.fileno())
-    if not stat.S_ISREG(status.st_mode):
-        raise UsageError(f"{os.fspath(path)} is not a regular file - at `path`")
-    return status.st_size
+    flags = (
+        os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    )
+    with io.FileIO(os.open(path, flags), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise UsageError(f"{os.fspath(path)} is not a regular file", "path")
+        yield file, status.st_size
 
 
 def read_file(path: str | os.PathLike[str], limit_bytes: int) -> NDArray[np.uint8]:
@@ -113,12 +127,12 @@ def read_file(path: str | os.PathLike[str], limit_bytes: int) -> NDArray[np.uint
     Raises:
         UsageError: not a regular file, or larger than `limit_bytes`.
     """
-    with open(path, "rb", buffering=0) as file:
-        size = check_regular(file, path)
+    with open_regular(path) as (file, size):
         if size > limit_bytes:
             raise UsageError(
                 f"{os.fspath(path)} has {size:,} bytes; files over {limit_bytes:,} are not read into memory "
-                "(archive.open maps them) - at `path`"
+                "(archive.open maps them)",
+                "path",
             )
         data = np.empty(size, np.uint8)
         view = data.data

@@ -230,10 +230,10 @@ def locate(
 ) -> Any:
     """Spans of all strings of the entries at places[i], whose lists lie offsets[i] from their list field.
 
-    Bounds are checked always, UTF-8 and flags if `check` says so, the order of blocks not at all. `starts`
-    holds sum(counts). Returns OK or what is wrong.
+    Bounds are checked always; UTF-8, flags, and the order of strings in a list if `check` says so; the order of
+    lists not at all. `starts` holds sum(counts). Returns OK or what is wrong.
     """
-    done = 0
+    done: Any = 0
     size = len(buffer)
     for i in range(len(places)):
         entry = places[i]
@@ -242,6 +242,17 @@ def locate(
             report[0], report[1], report[2] = i, 32, -1
             report[3], report[4], report[5], report[6] = at, 8 * count, 0, size
             return OVERRUN
+        if check:
+            wrong = _strings(buffer, at, count, 0, at, starts, lengths, done, report)
+            if wrong == OK:
+                wrong = _flags(buffer, entry, report)
+            else:
+                report[1] = 32
+            if wrong != OK:
+                report[0] = i
+                return wrong
+            done += count
+            continue
         for j in range(count):
             record = at + 8 * j
             word = load_u64(buffer, record)
@@ -249,7 +260,7 @@ def locate(
             length = _length(word) if far else _plain_length(word)
             start = record + (np.int64(word) >> 32) if far else record
             outside = (start < 0) | (start + length > at) | (length <= 8)
-            if (far and (check or outside)) or not (far or _is_plain_inline(word)):
+            if (far and outside) or not (far or _is_plain_inline(word)):
                 wrong = _strings(buffer, record, 1, 0, at, starts, lengths, done, report)
                 if wrong != OK:
                     report[0], report[1], report[2] = i, 32, j
@@ -258,10 +269,6 @@ def locate(
                 starts[done] = start
                 lengths[done] = length
             done += 1
-        wrong = _flags(buffer, entry, report) if check else OK
-        if wrong != OK:
-            report[0] = i
-            return wrong
     return OK
 
 

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.archive import layout
-from ostinato.errors import DamageError
-from ostinato.files import check_regular, read_file
+from ostinato.errors import DamageError, UsageError
+from ostinato.files import open_regular, read_file
 from ostinato.results import Results
 from ostinato.text import Index, Spans, Text
+from ostinato.vocabulary import Vocabulary
 
 Buffer = bytes | bytearray | memoryview | mmap.mmap | NDArray[np.uint8]
 
@@ -28,8 +29,8 @@ def loads(buffer: Buffer, *, validate: bool = True) -> Results:
     Args:
         buffer: the archive's bytes; do not change them while the Results live. Bytes that do not begin at a
             multiple of 8 in memory are copied.
-        validate: check everything that rkyv's checked access checks. False checks the root alone; damage
-            elsewhere is then found, as DamageError, when the damaged record is first read, written or pushed;
+        validate: check everything that rkyv's checked access checks. False checks the root alone; the rest is
+            then checked when many records are first read, written or pushed, or one when it is read alone;
             columns are taken as they are. Neither reads outside the buffer.
 
     Raises:
@@ -37,19 +38,11 @@ def loads(buffer: Buffer, *, validate: bool = True) -> Results:
 
     Cost: one pass over the bytes, about 0.15 us a record of 30 instructions, no copy; O(1) without validation. Format: FORMAT.md, "What is accepted".
     """
-    data = _as_bytes(buffer)
-    entries, count = _root(data)
-    rows = data[entries : entries + layout.ENTRY_BYTES * count].view(layout.ENTRY)
-    if validate and count:
-        from ostinato.archive import archive_kernels as kernels
-
-        report = np.zeros(7, np.int64)
-        wrong = kernels.scan(data, entries, count, report)
-        if wrong != kernels.OK:
-            raise _damage(wrong, report, entries + layout.ENTRY_BYTES * int(report[0]), data)
-    places = range(entries, entries + layout.ENTRY_BYTES * count, layout.ENTRY_BYTES)
+    source = _Source(_as_bytes(buffer))
+    if validate:
+        source.validate()
     return Results(
-        rows, ArchiveText(data, places, rows["list_offset"], rows["list_count"], validated=validate)
+        source.rows, ArchiveText(source, source.places, source.rows["list_offset"], source.rows["list_count"])
     )
 
 
@@ -65,10 +58,7 @@ def open(path: str | os.PathLike[str], *, validate: bool = True) -> Results:
 
     Cost: O(1) memory before pages are touched; without validation O(1) time.
     """
-    import builtins
-
-    with builtins.open(path, "rb") as file:
-        size = check_regular(file, path)
+    with open_regular(path) as (file, size):
         # an empty file cannot be mapped; it is refused like any other that is too short
         data: Buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
     try:
@@ -90,23 +80,70 @@ def read(path: str | os.PathLike[str]) -> Results:
         raise error.at(os.fspath(path)) from None
 
 
+class _Source:
+    """An archive's bytes, its entries, and whether they have been validated."""
+
+    def __init__(self, data: NDArray[np.uint8]) -> None:
+        self.data = data
+        self.entries, count = _root(data)
+        end = self.entries + layout.ENTRY_BYTES * count
+        self.rows: NDArray[np.void] = data[self.entries : end].view(layout.ENTRY)
+        self.places = range(self.entries, end, layout.ENTRY_BYTES)
+        self.validated = False
+
+    def validate(self) -> None:
+        """rkyv's checked access, once.
+
+        Raises:
+            DamageError: rkyv would refuse.
+        """
+        if not self.validated and len(self.rows):
+            from ostinato.archive import archive_kernels as kernels
+
+            report = np.zeros(7, np.int64)
+            wrong = kernels.scan(self.data, self.entries, len(self.rows), report)
+            if wrong != kernels.OK:
+                raise self.damage(wrong, report, self.places[report[0]])
+        self.validated = True
+
+    def damage(self, wrong: int, report: NDArray[np.int64], entry: int) -> DamageError:
+        """What a kernel reported of an entry, in rkyv's words, with the place of what is wrong."""
+        from ostinato.archive import archive_kernels as kernels
+
+        _, place, string, *detail = (int(x) for x in report)
+        field, offset = _FIELDS[place], entry + place
+        if string >= 0:
+            field = f"{field}[{string}]"
+            list_offset, _ = _HEAD.unpack(self.data[offset : offset + 8].tobytes())
+            offset += list_offset + layout.STRING_BYTES * string
+        causes: dict[int, Any] = {
+            kernels.OVERRUN: lambda: _overrun(*detail),
+            kernels.UNALIGNED: lambda: _unaligned(detail[0], detail[1]),
+            kernels.TOO_SHORT: lambda: "String representation was out-of-line but the length was too short",
+            kernels.BAD_UTF8: lambda: "invalid UTF-8",
+            kernels.BAD_BOOL: lambda: f"bool set to invalid byte {detail[0]}, expected either 0 or 1",
+            kernels.BAD_TAG: lambda: f"invalid discriminant '{detail[0]}' for enum 'ArchivedOption'",
+        }
+        record = (entry - self.entries) // layout.ENTRY_BYTES
+        return DamageError(causes[wrong](), offset=offset, record=record, field=field)
+
+
 class ArchiveText(Text):
     """Instruction lists as an archive holds them; list i is counts[i] string records.
 
-    Its position is places[i] + LIST_FIELD + offsets[i], the place being its entry's.
+    Its position is places[i] + LIST_FIELD + offsets[i], the place being its entry's. One list of an archive
+    that was opened without validation is checked alone; work on many validates the whole archive first,
+    since lists that share bytes could make it endless.
     """
 
     def __init__(
         self,
-        data: NDArray[np.uint8],
+        source: _Source,
         places: range | NDArray[np.int64],
         offsets: NDArray[np.int32],
         counts: NDArray[np.int64] | NDArray[np.uint32],
-        *,
-        validated: bool,
     ) -> None:
-        self._validated = validated
-        self._data = data
+        self._source = source
         self._places = places
         self._offsets = offsets
         self.counts = counts
@@ -120,37 +157,45 @@ class ArchiveText(Text):
                 index = np.flatnonzero(index)
             wrapped = np.where(index < 0, index.astype(np.int64) + len(self), index)
             places = self._places.start + self._places.step * wrapped.astype(np.int64)
-        return ArchiveText(
-            self._data, places, self._offsets[index], self.counts[index], validated=self._validated
-        )
+        return ArchiveText(self._source, places, self._offsets[index], self.counts[index])
+
+    def tokens(self, vocabulary: Vocabulary) -> NDArray[np.int32]:
+        self._source.validate()  # before anything is allocated on the strength of the counts
+        return super().tokens(vocabulary)
 
     def lines(self, i: int) -> tuple[str, ...]:
-        return next(iter(self._decode(i, i + 1)))
+        buffer, starts, lengths = self._locate(i, i + 1)
+        words = zip(starts.tolist(), lengths.tolist(), strict=True)
+        return tuple(buffer[start : start + length].tobytes().decode() for start, length in words)
 
     def spans(self, first: int, end: int) -> Spans:
+        self._source.validate()
+        return self._locate(first, end)
+
+    def _locate(self, first: int, end: int) -> Spans:
         from ostinato.archive import archive_kernels as kernels
 
+        data = self._source.data
         places = np.asarray(self._places[first:end], np.int64)
         offsets = self._offsets[first:end].astype(np.int64)
-        counts = np.ascontiguousarray(self.counts[first:end])
-        total = int(counts.sum(dtype=np.int64))
-        # an accepted archive's lists share no byte, so they cannot hold more records than this
-        if total > len(self._data) // layout.STRING_BYTES:
-            raise DamageError(f"lists claim {total} instructions in {len(self._data)} bytes", record=first)
+        counts = self.counts[first:end].astype(np.int64)
+        # a list that claims more than the file holds is found by the kernel, with no room to write to
+        total = int(counts.sum()) if len(counts) and counts.max() <= len(data) // layout.STRING_BYTES else 0
         starts = np.empty(total, np.int64)
         lengths = np.empty(total, np.int32)
         report = np.zeros(7, np.int64)
-        check = not self._validated
-        wrong = kernels.locate(self._data, places, offsets, counts, starts, lengths, check, report)
+        check = not self._source.validated
+        wrong = kernels.locate(data, places, offsets, counts, starts, lengths, check, report)
         if wrong != kernels.OK:
-            place = int(places[report[0]])
-            report[0] += first
-            raise _damage(wrong, report, place, self._data)
-        return self._data, starts, lengths
+            raise self._source.damage(wrong, report, int(places[report[0]]))
+        return data, starts, lengths
 
 
 def _as_bytes(buffer: Buffer) -> NDArray[np.uint8]:
-    data = np.frombuffer(buffer, np.uint8) if len(buffer) else np.empty(0, np.uint8)
+    try:
+        data = np.frombuffer(buffer, np.uint8) if len(buffer) else np.empty(0, np.uint8)
+    except (ValueError, BufferError) as error:
+        raise UsageError(f"expected contiguous bytes ({error})", "buffer") from None
     if data.ctypes.data % layout.ENTRY_ALIGN:
         copy = np.empty(len(data) + layout.ENTRY_ALIGN, np.uint8)
         start = -copy.ctypes.data % layout.ENTRY_ALIGN
@@ -184,24 +229,3 @@ def _overrun(at: int, size: int, low: int, high: int) -> str:
 
 def _unaligned(at: int, align: int) -> str:
     return f"unaligned pointer: ptr base{at:+d} unaligned for alignment {align}"
-
-
-def _damage(wrong: int, report: NDArray[np.int64], entry: int, data: NDArray[np.uint8]) -> DamageError:
-    """What a kernel reported, in rkyv's words, with the place of the field or string record that is wrong."""
-    from ostinato.archive import archive_kernels as kernels
-
-    record, place, string, *detail = (int(x) for x in report)
-    field, offset = _FIELDS[place], entry + place
-    if string >= 0:
-        field = f"{field}[{string}]"
-        list_offset, _ = _HEAD.unpack(data[offset : offset + 8].tobytes())
-        offset += list_offset + layout.STRING_BYTES * string
-    causes: dict[int, Any] = {
-        kernels.OVERRUN: lambda: _overrun(*detail),
-        kernels.UNALIGNED: lambda: _unaligned(detail[0], detail[1]),
-        kernels.TOO_SHORT: lambda: "String representation was out-of-line but the length was too short",
-        kernels.BAD_UTF8: lambda: "invalid UTF-8",
-        kernels.BAD_BOOL: lambda: f"bool set to invalid byte {detail[0]}, expected either 0 or 1",
-        kernels.BAD_TAG: lambda: f"invalid discriminant '{detail[0]}' for enum 'ArchivedOption'",
-    }
-    return DamageError(causes[wrong](), offset=offset, record=record, field=field)

@@ -82,7 +82,8 @@ class ArchiveWriter:
         entries["list_offset"] = (positions - 2**31).astype(np.int32)
         self._entries.append(entries)
         self._count += len(entries)
-        if self._size + self._count * layout.ENTRY_BYTES >= layout.ARCHIVE_END:
+        entries_at = self._size + -self._size % layout.ENTRY_ALIGN
+        if entries_at + self._count * layout.ENTRY_BYTES + layout.ROOT_BYTES >= layout.ARCHIVE_END:
             raise UsageError(
                 "an archive holds less than 2 GiB; keep this many results in a store - at `results`"
             )

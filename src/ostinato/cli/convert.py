@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from itertools import islice
@@ -13,7 +14,7 @@ import typer
 from ostinato import archive, jsonl
 from ostinato.cli.common import Json, err, number, print_json, progress
 from ostinato.errors import DamageError, UsageError
-from ostinato.files import check_regular, replace_file
+from ostinato.files import open_regular, replace_file
 from ostinato.result import BuildResult
 from ostinato.results import Results
 
@@ -57,8 +58,8 @@ def convert(
             parts: Iterator[Results] = (results[i : i + _PART] for i in range(0, len(results), _PART))
             count = _write(target, target_form, bar.track(parts, total=-(-len(results) // _PART)))
         else:
-            with open(source, "rb") as file:
-                task = bar.add_task("converting", total=check_regular(file, source))
+            with open_regular(source) as (raw, size), io.BufferedReader(raw) as file:
+                task = bar.add_task("converting", total=size)
                 lines = jsonl.read(file, skip=skip if skip_bad else None, source=str(source))
                 seen = _advance(_parts(lines), file, lambda at: bar.update(task, completed=at))
                 count = _write(target, target_form, seen)

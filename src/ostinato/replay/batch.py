@@ -12,7 +12,7 @@ from ostinato.errors import UsageError
 from ostinato.result import BuildResult
 from ostinato.results import Columns
 from ostinato.rewards import Reward
-from ostinato.text import TokenText
+from ostinato.text import TokenText, read_only
 from ostinato.vocabulary import Vocabulary
 
 
@@ -58,9 +58,7 @@ class Batch(Columns):
     @property
     def reward(self) -> NDArray[np.float64]:
         """float64[B]: the buffer's reward of each record, computed when asked for."""
-        out = self._reward(self)
-        out.flags.writeable = False
-        return out
+        return read_only(np.asarray(self._reward(self), np.float64))
 
     @overload
     def __getitem__(self, index: int) -> BuildResult: ...
@@ -69,6 +67,8 @@ class Batch(Columns):
     def __getitem__(self, index: int | slice) -> BuildResult | list[BuildResult]:
         if isinstance(index, slice):
             return [self._one(i) for i in range(len(self))[index]]
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"record {index} of {len(self)}")
         return self._one(range(len(self))[index])
 
     def __iter__(self) -> Iterator[BuildResult]:
@@ -89,10 +89,13 @@ class Batch(Columns):
         counts = np.diff(self.offsets)
         if length is None:
             length = int(counts.max(initial=0))
-        if length < 0:
-            raise UsageError(f"expected a length >= 0, got {length} - at `length`")
-        if not -(2**31) <= pad < 2**31:
-            raise UsageError(f"expected an int32, got {pad} - at `pad`")
+        for name, value, low in (("length", length, 0), ("pad", pad, -(2**31))):
+            if (
+                not isinstance(value, (int, np.integer))
+                or isinstance(value, bool)
+                or not low <= value < 2**31
+            ):
+                raise UsageError(f"expected an int in [{low}, 2**31), got {value!r}", name)
         places = np.arange(length)
         mask = places < counts[:, None]
         out = np.full((len(self), length), pad, np.int32)

@@ -53,8 +53,9 @@ class ReplayBuffer:
         vocabulary: for the tokens of batches; None grows one of the buffer's own.
 
     Threads: one may push while many sample and update; every call is whole, under one lock.
-    Memory: about 120 bytes a record and 4 an instruction, up to 0.3 times the latter again for removed records' tokens
-        (together at most 160 bytes and 4 an instruction up to 35 instructions a record), 45 a distinct instruction.
+    Memory, when full: about 120 bytes a record and 4 an instruction, up to 0.3 times the latter again for
+        removed records' tokens (so at most 160 bytes and 4 an instruction up to 35 instructions a record),
+        and 45 bytes a distinct instruction.
 
     Raises:
         UsageError: capacity < 1.
@@ -125,18 +126,18 @@ class ReplayBuffer:
             self._flush()
             first = self._next_id
             ids = np.arange(first, first + len(whole))
-            given = self._priorities(whole) if priorities is None else np.asarray(priorities, np.float64)
+            given = _numbers(self._reward(whole) if priorities is None else priorities)
             _check_priorities(given, ids)
             if self.vocabulary.unknown == "raise":
                 whole.tokens(self.vocabulary)
-            self._next_id += len(whole)
             for start in range(0, len(whole), CHUNK):
-                end = start + CHUNK
-                self._take_in(whole[start:end], ids[start:end], given[start:end])
+                part = slice(start, start + CHUNK)
+                self._take_in(whole[part], ids[part], given[part])
+                self._next_id += len(ids[part])
             return ids
 
     def update_priorities(self, ids: npt.ArrayLike, priorities: npt.ArrayLike) -> int:
-        """Give records new priorities; returns how many were still here. Of an id given twice, the last counts.
+        """Give records new priorities; returns how many ids were still here. Of one given twice, the last counts.
 
         Ids that are gone are counted (`stats().late_updates`) and ignored: ids are never reused.
 
@@ -148,7 +149,7 @@ class ReplayBuffer:
         with self._lock:
             self._flush()
             wanted = self._ids(ids)
-            given = np.asarray(priorities, np.float64)
+            given = _numbers(priorities)
             _check_priorities(given, wanted)
             slots = self._table.find(wanted)
             here = slots >= 0
@@ -204,10 +205,9 @@ class ReplayBuffer:
             UsageError: it is not here, or no more.
         """
         with self._lock:
-            slots = self._find(np.array([identity], np.int64))
-            if slots[0] < 0:
-                raise UsageError(f"no record {identity} in the buffer - at `identity`")
-            return self._table.view(slots)[0]
+            if identity not in self:
+                raise UsageError(f"no record {identity!r} in the buffer", "identity")
+            return self._table.view(self._find(np.array([identity], np.int64)))[0]
 
     def priorities(self, ids: npt.ArrayLike) -> NDArray[np.float64]:
         """float64[n]: the records' priorities now; NaN where the record is gone."""
@@ -219,7 +219,8 @@ class ReplayBuffer:
             return out
 
     def __contains__(self, identity: object) -> bool:
-        if not isinstance(identity, (int, np.integer)):
+        is_int = isinstance(identity, (int, np.integer)) and not isinstance(identity, bool)
+        if not is_int or not 0 <= identity < 2**63:  # type: ignore[operator]
             return False
         with self._lock:
             return bool(self._find(np.array([identity], np.int64))[0] >= 0)
@@ -329,15 +330,48 @@ class ReplayBuffer:
     # --- inside ---------------------------------------------------------------------------------------------
 
     def _flush(self) -> None:
-        """Take in the single pushes that wait."""
+        """Take in the single pushes that wait.
+
+        Raises:
+            UsageError: the reward fails for some; those are left out, the others are in.
+        """
         if not self._pending:
             return
-        results = Results.concat(self._pending)
-        ids = np.arange(self._next_id - len(self._pending), self._next_id)
-        priorities = self._priorities(results)
-        _check_priorities(priorities, ids)
+        records, first = self._pending, self._next_id - len(self._pending)
+        results = Results.concat(records)
+        ids = np.arange(first, self._next_id)
+        wrong: UsageError | None = None
+        try:
+            priorities = _numbers(self._reward(results))
+            _check_priorities(priorities, ids)
+        except Exception:  # whatever a reward may raise: find out for which record
+            wrong, kept, priorities = self._rewarded(records, first)
+            results, ids = results[kept], ids[kept]
         self._take_in(results, ids, priorities)
         self._pending = []
+        if wrong is not None:
+            raise wrong
+
+    def _rewarded(
+        self, records: list[BuildResult], first: int
+    ) -> tuple[UsageError | None, NDArray[np.int64], NDArray[np.float64]]:
+        """(error, numbers of the records whose reward is right, their rewards), one record at a time."""
+        wrong: UsageError | None = None
+        kept, priorities = [], []
+        for i, record in enumerate(records):
+            try:
+                priority = _numbers(self._reward(Results.concat([record])))
+                _check_priorities(priority, np.array([first + i]))
+            except Exception as error:
+                if wrong is None:
+                    wrong = UsageError(
+                        f"the reward failed for record {first + i}, which is left out: {error}"
+                    )
+                    wrong.__cause__ = error
+            else:
+                kept.append(i)
+                priorities.append(float(priority[0]))
+        return wrong, np.array(kept, np.int64), np.array(priorities)
 
     def _take_in(self, results: Results, ids: NDArray[np.int64], priorities: NDArray[np.float64]) -> None:
         if not len(ids):
@@ -349,9 +383,6 @@ class ReplayBuffer:
         table.make_room(len(ids))
         slots, removed = self._remover.place(results, priorities, ids)
         self._sampler.changed(table.take_in(results, tokens, ids, slots, removed))
-
-    def _priorities(self, results: Results) -> NDArray[np.float64]:
-        return np.asarray(self._reward(results), np.float64)
 
     def _find(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         self._flush()
@@ -381,6 +412,13 @@ class ReplayBuffer:
             new = self.vocabulary.ids([words.word(i) for i in range(known, len(words))])
             self._to_tokens = np.concatenate([self._to_tokens, np.array(new, np.int32)])
         return self._to_tokens[stored]
+
+
+def _numbers(values: npt.ArrayLike) -> NDArray[np.float64]:
+    try:
+        return np.atleast_1d(np.asarray(values, np.float64))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UsageError(f"expected numbers ({error})", "priorities") from None
 
 
 def _check_priorities(priorities: NDArray[np.float64], ids: NDArray[np.int64]) -> None:

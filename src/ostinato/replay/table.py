@@ -2,8 +2,8 @@
 
 Layout, one place per slot: `rows` (80 bytes: the fields, and where the tokens are), `ids`, `priority`.
 Slots 0 .. count-1 are in use, always; a record that goes makes room for the one that comes. Tokens lie in
-an arena of int32 blocks (the slot, then the tokens); dead blocks are squeezed out when they are an eighth
-of a full arena, which therefore never exceeds 9/7 of what lives. An open-addressing index of int32 leads from id to slot.
+an arena of int32 blocks (the slot, then the tokens); dead blocks are squeezed out when they are 2/9
+of what is used, so that never more than 9/7 of what lives is used. An open-addressing index of int32 leads from id to slot.
 
 Rule of this file: nothing here chooses. Removers write `priority`, `ids` and `count` when they place new
 records; `take_in` then does the rest.
@@ -22,6 +22,7 @@ from ostinato.vocabulary import Vocabulary
 
 VALID, USED, DEAD = range(3)  # as in replay_kernels, which needs numba
 _FIRST_ROOM = 1024
+_FIRST_CELLS = 4096
 
 
 class Table:
@@ -156,17 +157,17 @@ class Table:
         assert alive + int(self._counters[DEAD]) == int(self._counters[USED]) <= len(self._arena)
 
     def _reserve(self, cells: int) -> None:
-        """Room in the arena: squeeze out dead blocks if they are an eighth, else grow by an eighth."""
+        """Room in the arena: squeeze out dead blocks when they are 2/9 of it, grow by an eighth, shrink by a quarter."""
         used, dead = int(self._counters[USED]), int(self._counters[DEAD])
-        if used + cells <= len(self._arena):
-            return
-        if dead and 8 * dead >= used:
+        if dead and 9 * dead >= 2 * used:
             from ostinato.replay import replay_kernels as kernels
 
             kernels.compact(self._bytes(), self._arena, self._counters)
             used = int(self._counters[USED])
-        if used + cells > len(self._arena):
-            size = max(used + cells, len(self._arena) * 9 // 8, 4096)
+        wanted = used + cells
+        room = len(self._arena)
+        if wanted > room or (3 * room > 4 * wanted and room > _FIRST_CELLS):
+            size = max(wanted if wanted > room else wanted * 9 // 8, min(room, wanted) * 9 // 8, _FIRST_CELLS)
             # in place where the system can: a copy of the largest array would double the peak
             self._arena.resize(size, refcheck=False)
 

@@ -43,6 +43,8 @@ class SumTree:
 
     def changed(self, slots: Slots) -> None:
         """These slots have another record or priority. O(1)."""
+        if not len(slots):
+            return  # or empty lists would pile up where nobody draws
         self._changes += len(slots)
         if self._changes > len(self._nodes) // 16:
             self._changed.clear()  # it will be built anew
@@ -117,6 +119,8 @@ class OrderTree:
 
     def changed(self, slots: Slots) -> None:
         """These slots have another record or priority. O(1)."""
+        if not len(slots):
+            return  # or empty lists would pile up where nobody draws
         self._changes += len(slots)
         if self._changes > self._room // 16:
             self._changed.clear()
