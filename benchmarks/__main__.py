@@ -17,7 +17,7 @@ def main() -> None:
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "core.json").write_text(json.dumps(figures, indent=1) + "\n")
     (RESULTS / "core.md").write_text("# Archive and buffer\n\n" + text)
-    print(text)
+    print(text + "\nFor the README:\n\n" + core.readme(figures))
 
 
 main()

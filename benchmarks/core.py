@@ -194,6 +194,28 @@ def table(f: dict[str, Any]) -> str:
     )
 
 
+def readme(f: dict[str, Any]) -> str:
+    """The few figures that the README shows, as Markdown."""
+
+    def times(rival: str, ours: str) -> str:
+        return f"{f[rival] / f[ours]:.0f} x"
+
+    few = f["rival_records"]
+    return (
+        f"| at {few:,} records of {f['instructions'] / f['records']:.0f} instructions | JSON lines | SQLite (WAL) |"
+        " numpy sum of the bytes |\n"
+        "|---|---|---|---|\n"
+        f"| `archive.open`, checked, is faster to read by | {times('read_json_s', 'read_archive_s')}"
+        f" | {times('read_sqlite_s', 'read_archive_s')} | {f['numpy_pass_s'] / f['open_validate_s']:.2f} x |\n"
+        f"| `archive.dumps` is faster to write by | {times('write_json_s', 'write_archive_s')}"
+        f" | {times('write_sqlite_s', 'write_archive_s')} | |\n\n"
+        f"A full buffer of {f['records']:,} takes in {f['extend_columns_LowestPriority'] / 1e6:.1f} M records/s as columns, "
+        f"{f['push_LowestPriority'] / 1e6:.2f} M/s one at a time, and draws and gathers "
+        f"{f['sample_256_LowestPriority']:,.0f} prioritized batches of 256 a second. {f['machine']}; `make bench`, "
+        "[all figures](benchmarks/results/core.md).\n"
+    )
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "memory":
         print(json.dumps(memory(int(sys.argv[2]), sys.argv[3])))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import doctest
+import json
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -87,6 +89,13 @@ def test_every_folder_and_module_is_in_the_architecture() -> None:
     names = {p.name + ("/" if p.is_dir() else "") for p in source.iterdir() if not p.name.startswith("_")}
     names -= {"py.typed"}
     assert [name for name in sorted(names) if f"`{name}`" not in text] == []
+
+
+def test_the_readme_quotes_the_committed_benchmark() -> None:
+    core = runpy.run_path(str(ROOT / "benchmarks" / "core.py"))
+    figures = json.loads((ROOT / "benchmarks" / "results" / "core.json").read_text())
+    assert core["readme"](figures) in README
+    assert core["table"](figures) in (ROOT / "benchmarks" / "results" / "core.md").read_text()
 
 
 def test_the_readme_links_to_files_that_exist() -> None:

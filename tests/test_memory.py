@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from ostinato import ReplayBuffer, Results, Vocabulary
-from ostinato.replay import Greedy, LowestPriority, Oldest, Proportional, Uniform
+from ostinato.replay import Greedy, LowestPriority, Oldest, Proportional, Remover, Uniform
 
 CAPACITY = 20_000
 REMOVERS = [LowestPriority("oldest"), LowestPriority("newest"), Oldest()]
@@ -168,3 +168,26 @@ def test_two_million_pushes_at_capacity_do_not_make_the_process_grow(remover: An
     )
     pushed, growth = child.stdout.split()
     assert (pushed, float(growth) < 1.1) == ("2000000", True)
+
+
+@pytest.mark.parametrize("remover", [LowestPriority(), Oldest()])
+def test_the_arena_shrinks_when_lists_become_shorter_for_good(remover: Remover) -> None:
+    vocabulary = Vocabulary(["add"])
+    buffer = ReplayBuffer(5_000, remover=remover)
+    for length, times in ((200, 2), (2, 40)):
+        chunk = Results.from_columns(
+            tir_hash=np.zeros((5_000, 32), np.uint8),
+            tokens=np.zeros(5_000 * length, np.int32),
+            offsets=np.arange(5_001) * length,
+            vocabulary=vocabulary,
+            valid=np.ones(5_000, np.bool_),
+            clock_cycles=np.full(5_000, 5),
+            compiler_cycles=np.full(5_000, 10),
+            fallback_used=np.zeros(5_000, np.bool_),
+            timestamp=np.arange(5_000),
+            model_version=np.zeros(5_000, np.int64),
+        )
+        for _ in range(times):
+            buffer.extend(chunk)
+    buffer.check()
+    assert buffer.nbytes / 5_000 <= 160 + 4 * 2

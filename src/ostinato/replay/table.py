@@ -2,8 +2,8 @@
 
 Layout, one place per slot: `rows` (80 bytes: the fields, and where the tokens are), `ids`, `priority`.
 Slots 0 .. count-1 are in use, always; a record that goes makes room for the one that comes. Tokens lie in
-an arena of int32 blocks (the slot, then the tokens); dead blocks are squeezed out when they are 2/9
-of what is used, so that never more than 9/7 of what lives is used. An open-addressing index of int32 leads from id to slot.
+an arena of int32 blocks (the slot, then the tokens); dead blocks are squeezed out, so that the
+arena is never over 9/7 of what lives. An open-addressing index of int32 leads from id to slot.
 
 Rule of this file: nothing here chooses. Removers write `priority`, `ids` and `count` when they place new
 records; `take_in` then does the rest.
@@ -157,9 +157,14 @@ class Table:
         assert alive + int(self._counters[DEAD]) == int(self._counters[USED]) <= len(self._arena)
 
     def _reserve(self, cells: int) -> None:
-        """Room in the arena: squeeze out dead blocks when they are 2/9 of it, grow by an eighth, shrink by a quarter."""
+        """Room in the arena.
+
+        Squeezes out dead blocks when they are 2/9 of what is used, or 1/8 when it would have to grow instead; grows
+        by an eighth; shrinks when a quarter is unused.
+        """
         used, dead = int(self._counters[USED]), int(self._counters[DEAD])
-        if dead and 9 * dead >= 2 * used:
+        full = used + cells > len(self._arena)
+        if dead and (9 * dead >= 2 * used or (full and 8 * dead >= used)):
             from ostinato.replay import replay_kernels as kernels
 
             kernels.compact(self._bytes(), self._arena, self._counters)
