@@ -481,3 +481,29 @@ def test_a_generator_that_is_passed_in_leaves_the_buffers_own_as_it_was(sampler:
     disturbed, plain = filled(np.ones(1000), sampler), filled(np.ones(1000), sampler)
     disturbed.sample(50, rng=np.random.default_rng(3))
     assert disturbed.sample(50).ids.tolist() == plain.sample(50).ids.tolist()
+
+
+@given(
+    x=st.floats(1e-300, 1e300, allow_subnormal=False),
+    exponent=st.one_of(st.floats(-1, 1), st.sampled_from([0.0, 0.5, 0.6, 1.0, -0.4])),
+)
+def test_the_power_is_right_to_a_part_in_ten_to_the_thirteen(x: float, exponent: float) -> None:
+    from ostinato.replay.replay_kernels import power
+
+    assert power(x, exponent) == pytest.approx(x**exponent, rel=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("x", "exponent", "expected"),
+    [
+        (3.0, 0.0, "0x1.0000000000000p+0"),
+        (5e-324, 1.0, "0x0.0000000000001p-1022"),
+        (1.75, 1.0, "0x1.c000000000000p+0"),
+        (1e308, 2.0, "inf"),
+        (1e-308, 2.0, "0x0.0p+0"),
+    ],
+)
+def test_the_power_at_its_edges(x: float, exponent: float, expected: str) -> None:
+    from ostinato.replay.replay_kernels import power
+
+    assert power(x, exponent).hex() == expected

@@ -8,6 +8,7 @@ so on. The top level has at most eight places in a sum tree, one in an order tre
 table itself). `levels[k]` is where level k begins in the flat array.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -34,13 +35,51 @@ def _sum_of_eight(nodes: F64, at: Any) -> Any:
 
 
 @kernel
+def power(x: Any, exponent: Any) -> Any:
+    """x**exponent for x > 0, to about 1e-14, by additions, multiplications and divisions alone.
+
+    Those are the same on every machine, as libraries' powers are not: a leaf that differs in its last bit
+    would in the end draw another record.
+    """
+    if exponent == 1.0:
+        return x
+    mantissa, whole = math.frexp(x)
+    if mantissa < 0.7071067811865476:
+        mantissa *= 2.0
+        whole -= 1
+    s = (mantissa - 1.0) / (mantissa + 1.0)  # log(mantissa) = 2 atanh(s), |s| < 0.172
+    z = s * s
+    series = 1.0 / 25.0
+    for k in range(11, -1, -1):
+        series = series * z + 1.0 / (2 * k + 1)
+    y = exponent * (whole + 2.8853900817779268 * s * series)  # log2 of the result; the factor is 2 / log(2)
+    if y > 1024.0:
+        return math.inf
+    if y < -1080.0:
+        return 0.0
+    nearest = math.floor(y + 0.5)
+    f = (y - nearest) * 0.6931471805599453  # |f| < 0.347
+    out = 1.0
+    for k in range(14, 0, -1):
+        out = 1.0 + f * out / k
+    return math.ldexp(out, int(nearest))
+
+
+@kernel
+def powers(values: F64, exponent: Any, out: F64) -> Any:
+    """out[i] = values[i]**exponent, values > 0."""
+    for i in range(len(values)):
+        out[i] = power(values[i], exponent)
+
+
+@kernel
 def sum_set(nodes: F64, levels: I64, slots: I64, priority: F64, alpha: Any, count: Any) -> Any:
     """Leaves of these slots from their priorities (0 beyond count), then their ancestors."""
     places = np.empty(len(slots), np.int64)
     for i in range(len(slots)):
         slot = slots[i]
         p = priority[slot] if slot < count else 0.0
-        nodes[slot] = p**alpha if p > 0.0 else 0.0
+        nodes[slot] = power(p, alpha) if p > 0.0 else 0.0
         places[i] = slot >> 3
     for level in range(1, len(levels)):
         last = -1
@@ -57,7 +96,7 @@ def sum_build(nodes: F64, levels: I64, priority: F64, alpha: Any, count: Any) ->
     """All leaves and all their ancestors."""
     for slot in range(count):
         p = priority[slot]
-        nodes[slot] = p**alpha if p > 0.0 else 0.0
+        nodes[slot] = power(p, alpha) if p > 0.0 else 0.0
     end = levels[1] if len(levels) > 1 else len(nodes)
     for slot in range(count, end):
         nodes[slot] = 0.0

@@ -134,6 +134,8 @@ class _ProportionalIndex:
         self.tree.changed(slots)
 
     def draw(self, n: int, rng: np.random.Generator) -> Draw:
+        from ostinato.replay import replay_kernels as kernels
+
         if not self._table.count:
             raise EmptyBufferError(_EMPTY)
         total = self.tree.total()
@@ -147,5 +149,6 @@ class _ProportionalIndex:
         numbers = np.minimum(numbers * total, np.nextafter(total, 0))
         slots, leaves = self.tree.find(numbers)
         probability = leaves / total
-        weight = (self._table.count * probability) ** -self._settings.beta
+        weight = np.empty(n)
+        kernels.powers(self._table.count * probability, -self._settings.beta, weight)
         return Draw(slots, probability, (weight / weight.max()).astype(np.float32))

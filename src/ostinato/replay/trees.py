@@ -5,6 +5,7 @@ Both have eight children a node: eight float64 are one cache line, and a million
 
 from __future__ import annotations
 
+import abc
 from typing import Any
 
 import numpy as np
@@ -27,16 +28,11 @@ def _levels(width: int, top: int) -> tuple[NDArray[np.int64], int]:
         width = (width + 7) // 8
 
 
-class SumTree:
-    """priority**alpha of each slot, and the sums above: finds where a number falls in O(log8 N).
+class _Tree(abc.ABC):
+    """What both trees share: changes are noted, and carried out together before the next use."""
 
-    Changes are noted and carried out before the next draw. Memory: 9.2 bytes a slot.
-    """
-
-    def __init__(self, table: Table, alpha: float) -> None:
+    def __init__(self, table: Table) -> None:
         self._table = table
-        self._alpha = alpha
-        self._levels, self._nodes = np.empty(0, np.int64), np.empty(0)
         self._room = -1
         self._changed: list[Slots] = []
         self._changes = 0
@@ -46,28 +42,65 @@ class SumTree:
         if not len(slots):
             return  # or empty lists would pile up where nobody draws
         self._changes += len(slots)
-        if self._changes > len(self._nodes) // 16:
-            self._changed.clear()  # it will be built anew
+        if self._changes > self._room // 16:
+            self._changed.clear()  # everything will be built anew, which is cheaper by then
         else:
             self._changed.append(slots)
 
     def _refresh(self) -> None:
+        if self._room != self._table.room:
+            self._room = self._table.room
+            self._allocate(self._room)
+            self._build()
+        elif self._changes > self._room // 16:
+            self._build()
+        else:
+            for slots in self._changed:
+                self._set(slots)
+        self._changed.clear()
+        self._changes = 0
+
+    @abc.abstractmethod
+    def _allocate(self, room: int) -> None:
+        """Have nodes for this many slots."""
+
+    @abc.abstractmethod
+    def _build(self) -> None:
+        """Compute every node."""
+
+    @abc.abstractmethod
+    def _set(self, slots: Slots) -> None:
+        """Compute the nodes above these slots."""
+
+
+class SumTree(_Tree):
+    """priority**alpha of each slot, and the sums above: finds where a number falls in O(log8 N).
+
+    Memory: 9.2 bytes a slot.
+    """
+
+    def __init__(self, table: Table, alpha: float) -> None:
+        super().__init__(table)
+        self._alpha = alpha
+        self._levels, self._nodes = np.empty(0, np.int64), np.empty(0)
+
+    def _allocate(self, room: int) -> None:
         from ostinato.kernels import aligned
+
+        self._levels, size = _levels(room, 8)
+        self._nodes = aligned(size, np.float64)
+
+    def _build(self) -> None:
         from ostinato.replay import replay_kernels as kernels
 
         table = self._table
-        if self._room != table.room:
-            self._room = table.room
-            self._levels, size = _levels(table.room, 8)
-            self._nodes = aligned(size, np.float64)
-            self._changes = size
-        if self._changes > len(self._nodes) // 16:
-            kernels.sum_build(self._nodes, self._levels, table.priority, self._alpha, table.count)
-        else:
-            for slots in self._changed:
-                kernels.sum_set(self._nodes, self._levels, slots, table.priority, self._alpha, table.count)
-        self._changed.clear()
-        self._changes = 0
+        kernels.sum_build(self._nodes, self._levels, table.priority, self._alpha, table.count)
+
+    def _set(self, slots: Slots) -> None:
+        from ostinato.replay import replay_kernels as kernels
+
+        table = self._table
+        kernels.sum_set(self._nodes, self._levels, slots, table.priority, self._alpha, table.count)
 
     def total(self) -> float:
         """The sum of all leaves."""
@@ -93,7 +126,7 @@ class SumTree:
         nodes, levels, table = self._nodes, self._levels, self._table
         leaves = np.where(table.priority > 0, table.priority**self._alpha, 0.0)
         leaves[table.count :] = 0
-        np.testing.assert_allclose(nodes[: table.room], leaves, rtol=1e-14)
+        np.testing.assert_allclose(nodes[: table.room], leaves, rtol=1e-13)
         np.testing.assert_allclose(self.total(), leaves.sum(), rtol=1e-12)
         for level in range(1, len(levels)):
             end = levels[level + 1] if level + 1 < len(levels) else len(nodes)
@@ -103,52 +136,35 @@ class SumTree:
             assert (nodes[levels[level] : end][len(below) :] == 0).all(), width
 
 
-class OrderTree:
+class OrderTree(_Tree):
     """Which slot comes first by priority, and of equals by id: each in the direction of its sign (1 rising).
 
     Memory: 0.6 bytes a slot.
     """
 
     def __init__(self, table: Table, sign_priority: int, sign_id: int) -> None:
-        self._table = table
+        super().__init__(table)
         self._signs = (sign_priority, sign_id)
         self._levels, self._best = np.empty(0, np.int64), np.empty(0, np.int32)
-        self._room = -1
-        self._changed: list[Slots] = []
-        self._changes = 0
-
-    def changed(self, slots: Slots) -> None:
-        """These slots have another record or priority. O(1)."""
-        if not len(slots):
-            return  # or empty lists would pile up where nobody draws
-        self._changes += len(slots)
-        if self._changes > self._room // 16:
-            self._changed.clear()
-        else:
-            self._changed.append(slots)
 
     def _arrays(self) -> tuple[Any, ...]:
         table = self._table
         return self._best, self._levels, table.priority, table.ids, table.count, *self._signs
 
-    def _refresh(self) -> None:
+    def _allocate(self, room: int) -> None:
+        self._levels, size = _levels((room + 7) // 8, 1)
+        self._best = np.full(size, -1, np.int32)
+
+    def _build(self) -> None:
         from ostinato.replay import replay_kernels as kernels
 
-        table = self._table
-        if self._room != table.room:
-            self._room = table.room
-            self._levels, size = _levels((table.room + 7) // 8, 1)
-            self._best = np.full(size, -1, np.int32)
-            self._changes = size
-            kernels.order_build(*self._arrays())
-        elif self._changes > self._room // 16:
-            kernels.order_build(*self._arrays())
-        else:
-            for slots in self._changed:
-                best, levels, *rest = self._arrays()
-                kernels.order_set(best, levels, slots, *rest)
-        self._changed.clear()
-        self._changes = 0
+        kernels.order_build(*self._arrays())
+
+    def _set(self, slots: Slots) -> None:
+        from ostinato.replay import replay_kernels as kernels
+
+        best, levels, *rest = self._arrays()
+        kernels.order_set(best, levels, slots, *rest)
 
     def first(self, n: int) -> Slots:
         """The first n slots (or all there are), in order. O(n log N)."""
