@@ -117,6 +117,11 @@ def _buffer(results: Any, other: Any, few: Any) -> dict[str, Any]:
         out[f"extend_columns_{name}"] = len(results) / seconds(lambda b=buffer: b.extend(results), 3)
         out[f"extend_archive_{name}"] = len(other) / seconds(lambda b=buffer: b.extend(other), 3)
 
+        # the hardest case: every record is worth more than some that is there, so all push another out
+        rising = iter(np.random.default_rng(0).random((4, len(other))) + np.arange(4)[:, None])
+        work = lambda b=buffer, p=rising: b.extend(other, priorities=next(p))  # noqa: E731
+        out[f"extend_replacing_{name}"] = len(other) / seconds(work, 3)
+
         def push(buffer: ReplayBuffer = buffer) -> None:
             for record in singles:
                 buffer.push(record)
@@ -178,6 +183,10 @@ def table(f: dict[str, Any]) -> str:
             (
                 f"`extend` a full buffer from an archive, {name}",
                 f"{f[f'extend_archive_{name}']:,.0f} records/s",
+            ),
+            (
+                f"the same, random priorities, each pushing out another, {name}",
+                f"{f[f'extend_replacing_{name}']:,.0f} records/s",
             ),
             (f"`push` one at a time, full buffer, {name}", f"{f[f'push_{name}']:,.0f} records/s"),
             (f"draw 256, all columns gathered, {name}", f"{f[f'sample_256_{name}']:,.0f} batches/s"),

@@ -19,24 +19,22 @@ from ostinato.result import HASH_BYTES, BuildResult, unchecked
 from ostinato.text import ListText, Text, TokenText
 from ostinato.vocabulary import Vocabulary
 
-# One record in memory, instructions aside; `start` and `count` are the replay buffer's place of its tokens.
+# One record in memory, instructions aside: one cache line.
 RECORD = np.dtype(
     {
         "names": [
             "tir_hash",
-            "start",
             "clock_cycles",
             "compiler_cycles",
             "timestamp",
             "model_version",
-            "count",
             "valid",
             "measured",
             "fallback_used",
         ],
-        "formats": [("u1", HASH_BYTES), "<i8", "<u8", "<u8", "<u8", "<u4", "<u4", "?", "?", "?"],
-        "offsets": [0, 32, 40, 48, 56, 64, 68, 72, 73, 74],
-        "itemsize": 80,
+        "formats": [("u1", HASH_BYTES), "<u8", "<u8", "<u8", "<u4", "?", "?", "?"],
+        "offsets": [0, 32, 40, 48, 56, 60, 61, 62],
+        "itemsize": 64,
     }
 )
 COLUMNS = (
@@ -123,7 +121,7 @@ class Results(Columns):
     """Many build results: columns plus ragged instruction lists; a sequence of BuildResults.
 
     `results[i]` is a BuildResult; `results[a:b]` and `results[array of ints or bools]` are Results.
-    Slices copy nothing; arrays copy 80 to 96 bytes a record and no text.
+    Slices copy nothing; arrays copy 64 to 96 bytes a record and no text.
 
     >>> from ostinato import BuildResult
     >>> one = BuildResult(tir_hash=bytes(32), generated_tasm=["push 1"], valid=True, clock_cycles=None,
@@ -198,7 +196,7 @@ class Results(Columns):
     def concat(cls, parts: Iterable[Results | BuildResult | Iterable[BuildResult]]) -> Results:
         """One Results of many, in order: each part a Results, a BuildResult, or an iterable of them.
 
-        Cost: 80 bytes a record and 4 an instruction (none for BuildResults, whose strings are shared).
+        Cost: 64 bytes a record and 4 an instruction (none for BuildResults, whose strings are shared).
         """
         if isinstance(parts, BuildResult):
             raise UsageError("expected a list of Results or BuildResults, got one BuildResult", "parts")

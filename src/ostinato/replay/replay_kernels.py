@@ -18,8 +18,10 @@ from ostinato.kernels import F64, I32, I64, U8, kernel, load_u64, store_u64
 # Columns of the table's counters
 VALID, USED, DEAD = range(3)
 
-_ROW_BYTES = 80
-_START, _COUNT, _IS_VALID, _IS_FALLBACK = 32, 68, 72, 74
+_ROW_BYTES = 64
+_IS_VALID, _IS_FALLBACK = 60, 62
+COUNT_BITS = 28  # a block's place is start << 28 | count; a list of 2**28 is beyond what an archive holds
+_COUNT_MASK = (1 << COUNT_BITS) - 1
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio: spreads consecutive ids (Knuth 6.4)
 
 
@@ -374,7 +376,15 @@ def index_find(index: I32, ids: I64, wanted: I64, slots: I64) -> Any:
 
 @kernel
 def remove_replaced(
-    index: I32, ids: I64, rows: U8, arena: I32, counters: I64, slots: I64, removed: I64, new_ids: I64
+    index: I32,
+    ids: I64,
+    rows: U8,
+    blocks: I64,
+    arena: I32,
+    counters: I64,
+    slots: I64,
+    removed: I64,
+    new_ids: I64,
 ) -> Any:
     """First half of taking in: forget the old records that the remover gave up, in the order it did.
 
@@ -390,10 +400,8 @@ def remove_replaced(
             _index_remove(index, ids, removed[k])
             if rows[slot, _IS_VALID] and not rows[slot, _IS_FALLBACK]:
                 counters[VALID] -= 1
-            row = rows[slot]
-            start = np.int64(load_u64(row, _START))
-            size = np.int64(load_u64(row, _COUNT - 4) >> np.uint64(32))
-            arena[start - 1] = -1 - size  # a dead block says its length
+            size = blocks[slot] & _COUNT_MASK
+            arena[(blocks[slot] >> COUNT_BITS) - 1] = -1 - size  # a dead block says its length
             counters[DEAD] += size + 1
 
 
@@ -402,6 +410,7 @@ def take_in(
     index: I32,
     ids: I64,
     rows: U8,
+    blocks: I64,
     arena: I32,
     counters: I64,
     slots: I64,
@@ -430,16 +439,14 @@ def take_in(
         arena[used] = slot
         for t in range(count):
             arena[used + 1 + t] = tokens[offsets[k] + t]
-        store_u64(row, _START, np.uint64(used + 1))
-        version = load_u64(row, _COUNT - 4) & np.uint64(0xFFFFFFFF)
-        store_u64(row, _COUNT - 4, version | (np.uint64(count) << np.uint64(32)))
+        blocks[slot] = ((used + 1) << COUNT_BITS) | count
         counters[USED] = used + 1 + count
         if row[_IS_VALID] and not row[_IS_FALLBACK]:
             counters[VALID] += 1
 
 
 @kernel
-def compact(rows: U8, arena: I32, counters: I64) -> Any:
+def compact(blocks: I64, arena: I32, counters: I64) -> Any:
     """Slide the living blocks together; the dead ones are gone."""
     at: Any = 0
     to: Any = 0
@@ -448,8 +455,7 @@ def compact(rows: U8, arena: I32, counters: I64) -> Any:
         if slot < 0:
             at += -slot  # -1 - size: one for the header
             continue
-        row = rows[slot]
-        size = np.int64(load_u64(row, _COUNT - 4) >> np.uint64(32)) + 1
+        size = (blocks[slot] & _COUNT_MASK) + 1
         if to != at:
             k = 0
             while k + 2 <= size:  # two cells at once, to the left: what is read is not yet overwritten
@@ -457,7 +463,7 @@ def compact(rows: U8, arena: I32, counters: I64) -> Any:
                 k += 2
             if k < size:
                 arena[to + k] = arena[at + k]
-            store_u64(row, _START, np.uint64(to + 1))
+            blocks[slot] = ((to + 1) << COUNT_BITS) | (size - 1)
         at += size
         to += size
     counters[USED] = to
@@ -465,23 +471,23 @@ def compact(rows: U8, arena: I32, counters: I64) -> Any:
 
 
 @kernel
-def gather(rows: U8, arena: I32, slots: I64, offsets: I64, tokens: I32, out_rows: U8) -> Any:
+def gather(rows: U8, blocks: I64, arena: I32, slots: I64, offsets: I64, tokens: I32, out_rows: U8) -> Any:
     """Copy these slots' rows, and their tokens one after the other (tokens has offsets[-1])."""
     for i in range(len(slots)):
         row = rows[slots[i]]
         for b in range(0, _ROW_BYTES, 8):
             store_u64(out_rows[i], b, load_u64(row, b))
     for i in range(len(slots)):
-        start = np.int64(load_u64(rows[slots[i]], _START))
+        start = blocks[slots[i]] >> COUNT_BITS
         for t in range(offsets[i + 1] - offsets[i]):
             tokens[offsets[i] + t] = arena[start + t]
 
 
 @kernel
-def count_tokens(rows: U8, slots: I64, offsets: I64) -> Any:
+def count_tokens(blocks: I64, slots: I64, offsets: I64) -> Any:
     """offsets[i + 1] = instructions of the first i + 1 slots."""
     total: Any = 0
     offsets[0] = 0
     for i in range(len(slots)):
-        total += np.int64(load_u64(rows[slots[i]], _COUNT - 4) >> np.uint64(32))
+        total += blocks[slots[i]] & _COUNT_MASK
         offsets[i + 1] = total

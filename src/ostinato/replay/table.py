@@ -1,6 +1,6 @@
 """Table: the records a buffer holds, in slots.
 
-Layout, one place per slot: `rows` (80 bytes: the fields, and where the tokens are), `ids`, `priority`.
+Layout, one place per slot: `rows` (the fields, one cache line), `blocks` (where the tokens are), `ids`, `priority`.
 Slots 0 .. count-1 are in use, always; a record that goes makes room for the one that comes. Tokens lie in
 an arena of int32 blocks (the slot, then the tokens); dead blocks are squeezed out, so that the
 arena is never over 9/7 of what lives. An open-addressing index of int32 leads from id to slot.
@@ -16,6 +16,7 @@ import weakref
 import numpy as np
 from numpy.typing import NDArray
 
+from ostinato.errors import UsageError
 from ostinato.results import COLUMNS, RECORD, Results
 from ostinato.text import Text, TokenText
 from ostinato.vocabulary import Vocabulary
@@ -23,6 +24,7 @@ from ostinato.vocabulary import Vocabulary
 VALID, USED, DEAD = range(3)  # as in replay_kernels, which needs numba
 _FIRST_ROOM = 1024
 _FIRST_CELLS = 4096
+_COUNT_BITS = 28  # as in replay_kernels
 
 
 class Table:
@@ -42,6 +44,7 @@ class Table:
         self.ids = np.empty(0, np.int64)
         self.priority = np.empty(0, np.float64)
         self._rows = np.empty(0, RECORD)
+        self._blocks = np.empty(0, np.int64)
         self._index = np.empty(0, np.int32)
         self._arena = np.empty(0, np.int32)
         self._counters = np.zeros(3, np.int64)
@@ -55,7 +58,7 @@ class Table:
     @property
     def nbytes(self) -> int:
         """Bytes allocated for all of this, the vocabulary aside."""
-        arrays = (self.ids, self.priority, self._rows, self._index, self._arena)
+        arrays = (self.ids, self.priority, self._rows, self._blocks, self._index, self._arena)
         return sum(array.nbytes for array in arrays)
 
     def make_room(self, new: int) -> None:
@@ -63,12 +66,13 @@ class Table:
         wanted = min(self.capacity, self.count + new)
         if wanted <= self.room:
             return
+        from ostinato.kernels import aligned
         from ostinato.replay import replay_kernels as kernels
 
         room = min(self.capacity, max(wanted, 2 * self.room, _FIRST_ROOM))
-        for name in ("ids", "priority", "_rows"):
+        for name in ("ids", "priority", "_rows", "_blocks"):
             old = getattr(self, name)
-            larger = np.zeros(room, old.dtype)  # untouched pages cost no memory
+            larger = aligned(room, old.dtype)  # untouched pages cost no memory
             larger[: self.count] = old[: self.count]
             setattr(self, name, larger)
         size = 16
@@ -97,7 +101,7 @@ class Table:
 
         rows = self._bytes()
         kernels.remove_replaced(
-            self._index, self.ids, rows, self._arena, self._counters, slots, removed, new_ids
+            self._index, self.ids, rows, self._blocks, self._arena, self._counters, slots, removed, new_ids
         )
         placed = np.flatnonzero(slots >= 0)
         # the last record to take a slot keeps it
@@ -110,7 +114,7 @@ class Table:
         for name in COLUMNS:
             new_rows[name] = results._rows[name]
         kernels.take_in(
-            self._index, self.ids, rows, self._arena, self._counters,
+            self._index, self.ids, rows, self._blocks, self._arena, self._counters,
             slots, new_ids, _as_bytes(new_rows), kept, tokens, offsets,
         )  # fmt: skip
         return changed
@@ -130,18 +134,17 @@ class Table:
         """Copies: (rows RECORD[n], tokens int32[k], offsets int64[n + 1]) of these slots."""
         from ostinato.replay import replay_kernels as kernels
 
-        rows = self._bytes()
         offsets = np.empty(len(slots) + 1, np.int64)
-        kernels.count_tokens(rows, slots, offsets)
+        kernels.count_tokens(self._blocks, slots, offsets)
         tokens = np.empty(int(offsets[-1]), np.int32)
         out = np.empty(len(slots), RECORD)
-        kernels.gather(rows, self._arena, slots, offsets, tokens, _as_bytes(out))
+        kernels.gather(self._bytes(), self._blocks, self._arena, slots, offsets, tokens, _as_bytes(out))
         return out, tokens, offsets
 
     def view(self, slots: NDArray[np.int64]) -> Results:
         """Results of these slots: rows are copied, tokens are not. Valid until the next record comes."""
-        rows = self._rows[slots]
-        return Results(rows, TokenText(self._arena, rows["start"], rows["count"], self.words))
+        starts, counts = _split(self._blocks[slots])
+        return Results(self._rows[slots], TokenText(self._arena, starts, counts, self.words))
 
     def check(self) -> None:
         """State every invariant; for tests."""
@@ -151,9 +154,10 @@ class Table:
         assert (self.find(ids[:count]) == np.arange(count)).all()
         assert (self._index >= 0).sum() == count
         rows = self._rows[:count]
-        assert (self._arena[rows["start"] - 1] == np.arange(count)).all()
+        starts, counts = _split(self._blocks[:count])
+        assert (self._arena[starts - 1] == np.arange(count)).all()
         assert int((rows["valid"] & ~rows["fallback_used"]).sum()) == self.valid_count
-        alive = int(rows["count"].sum()) + count
+        alive = int(counts.sum()) + count
         assert alive + int(self._counters[DEAD]) == int(self._counters[USED]) <= len(self._arena)
 
     def _reserve(self, cells: int) -> None:
@@ -167,7 +171,7 @@ class Table:
         if dead and (9 * dead >= 2 * used or (full and 8 * dead >= used)):
             from ostinato.replay import replay_kernels as kernels
 
-            kernels.compact(self._bytes(), self._arena, self._counters)
+            kernels.compact(self._blocks, self._arena, self._counters)
             used = int(self._counters[USED])
         wanted = used + cells
         room = len(self._arena)
@@ -180,7 +184,13 @@ class Table:
         return _as_bytes(self._rows)
 
     def translate(self, text: Text) -> NDArray[np.int32]:
-        """All instructions' ids in `words`, int32[k]; new words are added."""
+        """All instructions' ids in `words`, int32[k]; new words are added.
+
+        Raises:
+            UsageError: a result has 2**28 instructions or more. DamageError: the text is damaged.
+        """
+        if len(text) and int(text.counts.max()) >> _COUNT_BITS:
+            raise UsageError(f"expected fewer than 2**{_COUNT_BITS} instructions", "generated_tasm")
         if not isinstance(text, TokenText) or text.vocabulary is self.words:
             return text.tokens(self.words)
         # another vocabulary: translate ids, and look at a word only when it is first seen
@@ -197,6 +207,11 @@ class Table:
             remap[new] = self.words.ids([theirs.word(t) for t in new.tolist()])
             tokens = remap[flat]
         return tokens
+
+
+def _split(blocks: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(starts, counts) of blocks in the arena."""
+    return blocks >> _COUNT_BITS, blocks & ((1 << _COUNT_BITS) - 1)
 
 
 def _as_bytes(rows: NDArray[np.void]) -> NDArray[np.uint8]:
