@@ -1,4 +1,4 @@
-"""How things are measured here: medians of alternating runs, memory of a child process, the machine named."""
+"""How things are measured here: medians of several runs, memory of a child process, the machine named."""
 
 from __future__ import annotations
 

@@ -149,8 +149,9 @@ def test_a_folder_that_is_not_there_is_exit_code_1(real: Path, tmp_path: Path) -
 
 def test_a_reader_that_leaves_early_is_no_error(real: Path) -> None:
     command = f'"{sys.executable}" -c "from ostinato.cli import main; main()" sample "{real}" -n 2000 --json | head -c 10'
-    said = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
-    assert (said.stderr, len(said.stdout)) == ("", 10)
+    script = f"set -o pipefail; {command}"
+    said = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    assert (said.stderr, len(said.stdout), said.returncode) == ("", 10, 0)
 
 
 def test_show_gives_the_best_of_each_program(real: Path) -> None:
@@ -308,3 +309,67 @@ def test_records_of_every_kind_survive_a_round_trip_through_the_commands(tmp_pat
         arguments = ["convert", str(tmp_path / source), str(tmp_path / target)]
         assert CliRunner().invoke(app, arguments).exit_code == 0
     assert archive.read(tmp_path / "d.rkyv").to_list() == [odd]
+
+
+def hostile() -> BuildResult:
+    """Instructions that would command a terminal and break a table."""
+    return BuildResult(
+        tir_hash=bytes(32),
+        generated_tasm=["\x1b[31mRED\x1b]0;pwn\x07", "a\nb\x1b[2J", "é😀"],
+        valid=True,
+        clock_cycles=1,
+        compiler_cycles=2,
+        fallback_used=False,
+        timestamp=0,
+        model_version=1,
+    )
+
+
+@pytest.mark.parametrize("arguments", [["show"], ["show", "--program", "00"], ["sample"], ["info"]])
+def test_text_from_a_file_never_commands_the_terminal(arguments: list[str], tmp_path: Path) -> None:
+    archive.save(tmp_path / "h.rkyv", [hostile()] * 3)
+    said = ostinato(arguments[0], "h.rkyv", *arguments[1:], cwd=tmp_path)
+    assert (said.returncode, "\x1b" in said.stdout, "\x07" in said.stdout) == (0, False, False)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["info"], ["show"], ["sample"], ["sample", "--json"], ["show", "--json"]]
+)
+def test_a_terminal_of_ascii_alone_is_no_error(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive.save(tmp_path / "h.rkyv", [hostile()] * 3)
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    said = ostinato(arguments[0], "h.rkyv", *arguments[1:], cwd=tmp_path)
+    assert (said.returncode, said.stderr, said.stdout.isascii()) == (0, "", True)
+
+
+@pytest.mark.parametrize("width", ["20", "40", "80"])
+@pytest.mark.parametrize("command", ["info", "show", "sample"])
+def test_a_narrow_terminal_is_no_error(
+    command: str, width: str, real: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", width)
+    said = ostinato(command, str(real))
+    assert (said.returncode, said.stderr) == (0, "")
+
+
+def test_json_says_what_is_damaged(tmp_path: Path) -> None:
+    (tmp_path / "bad.rkyv").write_bytes(b"\xff" * 64)
+    said = ostinato("info", "bad.rkyv", "--json", cwd=tmp_path)
+    assert (said.returncode, json.loads(said.stdout)["offset"]) == (3, 56)
+
+
+@pytest.mark.parametrize(
+    ("content", "hint"), [(b"", "The file is empty"), (b'{"tir_hash":"00"}\n', "This looks like JSON lines")]
+)
+def test_a_file_that_is_something_else_is_named(content: bytes, hint: str, tmp_path: Path) -> None:
+    (tmp_path / "x.rkyv").write_bytes(content)
+    said = ostinato("info", "x.rkyv", cwd=tmp_path)
+    assert (said.returncode, hint in said.stderr) == (3, True)
+
+
+def test_standard_output_that_is_closed_is_no_traceback(real: Path) -> None:
+    command = f'"{sys.executable}" -c "from ostinato.cli import main; main()" info "{real}" >&-'
+    said = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert "Traceback" not in said.stderr

@@ -37,14 +37,18 @@ PUBLIC = {
     replay: {
         "DEFAULT_PATH",
         "Batch",
+        "Draw",
         "Greedy",
         "LowestPriority",
         "Oldest",
         "Proportional",
         "Remover",
+        "RemoverIndex",
         "ReplayBuffer",
         "Sampler",
+        "SamplerIndex",
         "Stats",
+        "Table",
         "Uniform",
     },
 }

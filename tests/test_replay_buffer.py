@@ -577,8 +577,13 @@ def test_a_batch_has_no_record_past_its_end(ragged: ReplayBuffer, i: int) -> Non
 
 
 @pytest.mark.parametrize("part", [slice(1), slice(1, 9), slice(None, None, -1), slice(2, 1)], ids=str)
-def test_a_slice_of_a_batch_is_a_list_of_build_results(ragged: ReplayBuffer, part: slice) -> None:
-    assert ragged.sample(3)[part] == list(ragged)[part]
+def test_a_slice_of_a_batch_is_results(ragged: ReplayBuffer, part: slice) -> None:
+    assert ragged.sample(3)[part] == Results.concat(list(ragged)[part])
+
+
+def test_a_mask_picks_from_a_batch(ragged: ReplayBuffer) -> None:
+    batch = ragged.sample(3)
+    assert batch[np.array([True, False, True])].to_list() == [batch[0], batch[2]]
 
 
 def test_a_batch_is_padded_to_its_longest(ragged: ReplayBuffer) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ostinato import BuildResult, EmptyBufferError, ReplayBuffer, Results, UsageError
-from ostinato.replay import Proportional
+from ostinato import BuildResult, EmptyBufferError, OstinatoError, ReplayBuffer, Results, UsageError
+from ostinato.replay import Oldest, Proportional, Table
 
 
 def record(timestamp: int) -> BuildResult:
@@ -35,14 +35,22 @@ def raises_at_three(results: Any) -> Any:
 
 
 @pytest.mark.parametrize("reward", [nan_at_three, raises_at_three])
-def test_a_reward_that_fails_for_one_pushed_record_leaves_out_that_one(reward: Any) -> None:
+def test_a_push_whose_reward_fails_is_the_one_that_raises_and_takes_nothing_in(reward: Any) -> None:
     buffer = ReplayBuffer(10, reward=reward)
-    ids = [buffer.push(record(t)) for t in range(6)]
-    with pytest.raises(UsageError, match="the reward failed for record 3, which is left out"):
-        buffer.valid_count()
-    assert [i for i in ids if i in buffer] == [0, 1, 2, 4, 5]
-    assert [r.timestamp for r in buffer.sample(10)] == [0, 1, 2, 4, 5]
+    ids = [buffer.push(record(t)) for t in (0, 1, 2)]
+    with pytest.raises((UsageError, KeyError), match=r"three|at `reward`"):
+        buffer.push(record(3))
+    ids += [buffer.push(record(t)) for t in (4, 5)]
+    assert (ids, [r.timestamp for r in buffer.sample(10)]) == ([0, 1, 2, 3, 4], [0, 1, 2, 4, 5])
     buffer.check()
+
+
+def test_a_reward_of_ones_own_gives_pushes_the_priorities_that_extend_gives() -> None:
+    one, many = (ReplayBuffer(10, reward=lambda results: results.timestamp * 2.0) for _ in range(2))
+    for t in range(6):
+        one.push(record(t))
+    many.extend([record(t) for t in range(6)])
+    assert one.priorities(range(6)).tolist() == many.priorities(range(6)).tolist() == [0, 2, 4, 6, 8, 10]
 
 
 @pytest.mark.parametrize("reward", [nan_at_three, raises_at_three])
@@ -53,15 +61,57 @@ def test_a_reward_that_fails_for_one_of_many_takes_none_in(reward: Any) -> None:
     assert (len(buffer), buffer.stats().pushed) == (0, 0)
 
 
-def test_pushes_go_on_after_a_reward_failed_beyond_what_waits() -> None:
-    buffer = ReplayBuffer(4, reward=nan_at_three)
-    failures = 0
-    for t in [3, *range(10, 9_000)]:
-        try:
-            buffer.push(record(t))
-        except UsageError:
-            failures += 1
-    assert (failures, buffer.stats().pushed, len(buffer.ids())) == (1, 8_991, 4)
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_a_buffer_that_was_interrupted_halfway_says_so_instead_of_mixing_records(
+    error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buffer = ReplayBuffer(4)
+    buffer.extend([record(t) for t in range(4)])
+    with monkeypatch.context() as patch:
+        patch.setattr(Table, "take_in", lambda *_: (_ for _ in ()).throw(error()))
+        with pytest.raises(error):
+            buffer.extend([record(9)], priorities=[9.0])
+    for use in (
+        buffer.sample,
+        buffer.priorities,
+        lambda _: buffer.save("x"),
+        lambda _: buffer.push(record(1)),
+    ):
+        with pytest.raises(OstinatoError, match="load the buffer again"):
+            use(1)
+
+
+@pytest.mark.parametrize(
+    "values", [np.ma.array([5.0], mask=[True]), np.ma.masked, ["3"], [True, None], [np.datetime64(3, "s")]]
+)
+def test_what_is_masked_or_no_number_is_no_priority(values: Any) -> None:
+    buffer = ReplayBuffer(4)
+    buffer.push(record(0))
+    with pytest.raises(UsageError, match="- at `priorities`"):
+        buffer.update_priorities([0], values)
+
+
+def test_a_reward_that_gives_masked_costs_is_refused() -> None:
+    unmeasured = BuildResult.from_dict(record(0).to_dict() | {"clock_cycles": None})
+    with pytest.raises(UsageError, match="an unmeasured cost is no number - at `reward`"):
+        ReplayBuffer(4, reward=lambda r: r.clock_cycles.astype(float)).extend([unmeasured])
+
+
+@pytest.mark.parametrize(
+    ("settings", "place"),
+    [
+        ({"sampler": Proportional}, "sampler"),
+        ({"sampler": "uniform"}, "sampler"),
+        ({"remover": Oldest}, "remover"),
+        ({"reward": None}, "reward"),
+        ({"seed": -1}, "seed"),
+        ({"seed": 1.5}, "seed"),
+        ({"vocabulary": ["add"]}, "vocabulary"),
+    ],
+)
+def test_settings_that_are_none_are_refused_by_name(settings: Any, place: str) -> None:
+    with pytest.raises(UsageError, match=f"- at `{place}`"):
+        ReplayBuffer(4, **settings)
 
 
 @pytest.mark.parametrize("identity", [1.7, True, "1", None, 2**70, -1, np.float64(1), 99])
@@ -115,7 +165,7 @@ def test_a_rewards_own_array_is_not_frozen() -> None:
 def test_priorities_whose_sum_is_beyond_float64_are_said_to_be_too_large() -> None:
     buffer = ReplayBuffer(4, sampler=Proportional(alpha=1.0))
     buffer.extend([record(0)] * 4, priorities=[1e308] * 4)
-    with pytest.raises(UsageError, match="scale them down"):
+    with pytest.raises(UsageError, match="scale the priorities"):
         buffer.sample(1)
 
 

@@ -380,7 +380,7 @@ def test_drawing_by_chance_from_an_empty_buffer_is_an_error(sampler: Any) -> Non
 
 @pytest.mark.parametrize("stratified", [True, False])
 def test_proportional_with_no_positive_priority_is_an_error(stratified: bool) -> None:
-    with pytest.raises(EmptyBufferError, match="positive priority"):
+    with pytest.raises(EmptyBufferError, match=r"priority\*\*alpha is 0 for all 20"):
         filled(np.zeros(20), Proportional(stratified=stratified)).sample(1)
 
 
@@ -390,7 +390,7 @@ def test_no_draws_from_an_empty_buffer_are_an_empty_batch(sampler: Any) -> None:
 
 
 def test_priorities_whose_sum_is_beyond_float64_are_refused() -> None:
-    with pytest.raises(UsageError, match="`priorities`"):
+    with pytest.raises(UsageError, match="scale the priorities"):
         filled([1e308, 1e308], Proportional(alpha=1.0)).sample(1)
 
 
@@ -507,3 +507,31 @@ def test_the_power_at_its_edges(x: float, exponent: float, expected: str) -> Non
     from ostinato.replay.replay_kernels import power
 
     assert power(x, exponent).hex() == expected
+
+
+def test_priorities_too_small_to_be_divided_are_refused() -> None:
+    with pytest.raises(UsageError, match="scale the priorities"):
+        filled([5e-324, 5e-324], Proportional(alpha=1.0)).sample(4)
+
+
+@pytest.mark.parametrize("sampler", [Uniform(), Proportional()], ids=repr)
+@pytest.mark.parametrize("n", [2**31, 2**63, 2**80])
+def test_more_draws_than_memory_holds_are_refused(sampler: Any, n: int) -> None:
+    with pytest.raises(UsageError, match="- at `n`"):
+        filled(np.ones(5), sampler).sample(n)
+
+
+def test_powers_are_the_same_on_every_machine() -> None:
+    from ostinato.replay.replay_kernels import power
+
+    got = [
+        power(x, e).hex()
+        for x, e in ((1.75, 0.6), (0.001, 0.6), (1.5, -0.4), (123456.789, 0.7), (2.0, 1 / 3))
+    ]
+    assert got == [
+        "0x1.6625f19bf8025p+0",
+        "0x1.03ab3d12bc2c4p-6",
+        "0x1.b3584b1e45f0cp-1",
+        "0x1.ca1c5b1478413p+11",
+        "0x1.428a2f98d728bp+0",
+    ]

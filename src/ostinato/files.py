@@ -45,7 +45,11 @@ def replace_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     if target.exists() and not target.is_file():
         raise UsageError(f"{os.fspath(path)} is not a regular file", "path")
     _remove_leftovers(target)
-    beside, descriptor = _create_beside(target)
+    try:
+        beside, descriptor = _create_beside(target)
+    except OSError as error:
+        error.filename = os.fspath(path)  # not the name of a file that nobody has heard of
+        raise
     try:
         with open(descriptor, "w+b") as file:
             with contextlib.suppress(FileNotFoundError):
@@ -114,11 +118,17 @@ def open_regular(path: str | os.PathLike[str]) -> Iterator[tuple[io.FileIO, int]
     flags = (
         os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     )
-    with io.FileIO(os.open(path, flags), "rb") as file:
-        status = os.fstat(file.fileno())
+    descriptor = os.open(path, flags)
+    try:
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
         if not stat.S_ISREG(status.st_mode):
             raise UsageError(f"{os.fspath(path)} is not a regular file", "path")
-        yield file, status.st_size
+        with io.FileIO(descriptor, "rb", closefd=False) as file:
+            yield file, status.st_size
+    finally:
+        os.close(descriptor)
 
 
 def read_file(path: str | os.PathLike[str], limit_bytes: int) -> NDArray[np.uint8]:

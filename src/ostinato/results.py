@@ -1,4 +1,4 @@
-"""Results: many build results as columns; and the seed's reward on them.
+"""Results: many build results as columns.
 
 Rule of this file: columns are read-only numpy views of one structured array, whoever owns it (an archive's
 mapped bytes, a replay buffer, plain memory); instructions stay in the form they came in (text.py).
@@ -229,7 +229,7 @@ class Results(Columns):
     def _from_list(cls, records: list[BuildResult]) -> Results:
         for i, record in enumerate(records):
             if not isinstance(record, BuildResult):
-                raise UsageError(f"expected BuildResults, got {type(record).__name__} - at `results[{i}]`")
+                raise UsageError(f"expected BuildResults, got {type(record).__name__}", f"results[{i}]")
         return cls(rows_of(records), ListText([record.generated_tasm for record in records]))
 
     @classmethod
@@ -263,19 +263,19 @@ class Results(Columns):
             raise UsageError(f"expected a Vocabulary, got {type(vocabulary).__name__}", "vocabulary")
         hashes = _array(tir_hash, "tir_hash")
         if hashes.dtype != np.uint8 or hashes.ndim != 2 or hashes.shape[1] != HASH_BYTES:
-            raise UsageError(f"expected uint8[n, 32], got {_form(hashes)} - at `tir_hash`")
+            raise UsageError(f"expected uint8[n, 32], got {_form(hashes)}", "tir_hash")
         n = len(hashes)
         flat = _integers(tokens, "tokens", None, len(vocabulary)).astype(np.int32)
         bounds = _integers(offsets, "offsets", n + 1, len(flat) + 1).astype(np.int64)
         if bounds[0] != 0 or bounds[-1] != len(flat) or (np.diff(bounds) < 0).any():
-            raise UsageError(f"expected offsets rising from 0 to {len(flat)} - at `offsets`")
+            raise UsageError(f"expected offsets rising from 0 to {len(flat)}", "offsets")
         rows = np.zeros(n, RECORD)
         rows["tir_hash"] = hashes
         for name, column in (("valid", valid), ("fallback_used", fallback_used)):
             flags = _array(column, name)
             flags = flags.astype(np.bool_) if flags.shape == (0,) else flags
             if flags.dtype != np.bool_ or flags.shape != (n,):
-                raise UsageError(f"expected bool[{n}], got {_form(flags)} - at `{name}`")
+                raise UsageError(f"expected bool[{n}], got {_form(flags)}", name)
             rows[name] = flags
         masked = clock_cycles if np.ma.isMaskedArray(clock_cycles) else _array(clock_cycles, "clock_cycles")
         clocks: Any = np.ma.asarray(masked)
@@ -359,10 +359,12 @@ def _integers(values: npt.ArrayLike, name: str, length: int | None, end: int) ->
         array = array.astype(np.int64)
     if array.dtype.kind not in "iu" or array.ndim != 1 or length not in (None, len(array)):
         raise UsageError(
-            f"expected int[{'k' if length is None else length}], got {_form(array)} - at `{name}`"
+            f"expected int[{'k' if length is None else length}], got {_form(array)}",
+            name,
         )
     if len(array) and (int(array.min()) < 0 or int(array.max()) >= end):
         raise UsageError(
-            f"expected ints in [0, {end}), got {int(array.min())} to {int(array.max())} - at `{name}`"
+            f"expected ints in [0, {end}), got {int(array.min())} to {int(array.max())}",
+            name,
         )
     return array

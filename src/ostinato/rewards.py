@@ -7,6 +7,7 @@ from typing import Protocol, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from ostinato.errors import UsageError
 from ostinato.result import BuildResult
 from ostinato.results import Columns
 
@@ -15,7 +16,10 @@ FALLBACK = 0.01
 
 
 class Reward(Protocol):
-    """What a replay buffer takes as `reward=`: columns in, float64[n] out, finite and >= 0; a pure function."""
+    """What a replay buffer takes as `reward=`: columns in, float64[n] out, finite and >= 0.
+
+    A pure function: `Batch.reward` calls it again, later and in the thread that asks.
+    """
 
     def __call__(self, results: Columns, /) -> NDArray[np.float64]: ...
 
@@ -36,6 +40,10 @@ def reward(results: Columns | BuildResult, /) -> NDArray[np.float64] | float:
     """
     if isinstance(results, BuildResult):
         return _reward_of_one(results)
+    if not isinstance(results, Columns):
+        raise UsageError(
+            f"expected Results, a Batch or a BuildResult, got {type(results).__name__}", "results"
+        )
     baseline = results.compiler_cycles
     clock = np.where(results.measured, results.clock_cycles.data, baseline)
     saving = np.where(clock < baseline, baseline - clock, np.uint64(0)).astype(np.float64)

@@ -113,7 +113,7 @@ def _rates(results: Columns, chosen: NDArray[np.int64]) -> Rates:
     reductions = 1 - clock[comparable].astype(np.float64) / baseline[comparable]
     records, fallbacks = len(chosen), int(fallback.sum())
     candidates, good = records - fallbacks, int(valid.sum())
-    better = int((valid & results.measured[chosen] & (clock < baseline)).sum())
+    better = int(improved(results)[chosen].sum())
     return Rates(
         records=records,
         candidates=candidates,

@@ -17,6 +17,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from ostinato.errors import DamageError
 from ostinato.vocabulary import Vocabulary
 
 Spans = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int32]]
@@ -31,6 +32,18 @@ def read_only(array: NDArray[Any]) -> NDArray[Any]:
     view = array.view()
     view.flags.writeable = False
     return view
+
+
+def decode(raw: bytes) -> str:
+    """UTF-8 as text.
+
+    Raises:
+        DamageError: it is none: the mapped file was changed after it was validated.
+    """
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        raise DamageError("invalid UTF-8: the file was changed while it was open") from error
 
 
 class Text(Sequence[tuple[str, ...]], abc.ABC):
@@ -89,7 +102,7 @@ class Text(Sequence[tuple[str, ...]], abc.ABC):
             raw = bytes(data[start : start + length])
             word = known.get(raw)
             if word is None:
-                word = known[raw] = raw.decode()
+                word = known[raw] = decode(raw)
             words.append(word)
         done = 0
         for count in self.counts[first:end].tolist():

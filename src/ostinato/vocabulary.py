@@ -47,7 +47,8 @@ class Vocabulary:
         is_id = isinstance(unknown, (int, np.integer)) and not isinstance(unknown, bool)
         if unknown not in ("add", "raise") and not (is_id and 0 <= int(unknown) < 2**31):
             raise UsageError(
-                f"expected 'add', 'raise' or an id in [0, 2**31), got {unknown!r} - at `unknown`"
+                f"expected 'add', 'raise' or an id in [0, 2**31), got {unknown!r}",
+                "unknown",
             )
         self.unknown = unknown
         # keyed, so that nobody can choose words that collide; ids do not depend on the key
@@ -64,7 +65,7 @@ class Vocabulary:
         ids = self._intern_words(listed, add=True)
         if len(self) != len(listed):
             first = int(np.flatnonzero(ids != np.arange(len(ids)))[0])
-            raise UsageError(f"expected each word once, got {listed[first]!r} again - at `words[{first}]`")
+            raise UsageError(f"expected each word once, got {listed[first]!r} again", f"words[{first}]")
 
     @classmethod
     def from_results(cls, results: Results) -> Vocabulary:
@@ -98,7 +99,7 @@ class Vocabulary:
             UsageError: no word has this id.
         """
         if not isinstance(token, (int, np.integer)) or not 0 <= token < self._count:
-            raise UsageError(f"expected an id in [0, {self._count}), got {token} - at `token`")
+            raise UsageError(f"expected an id in [0, {self._count}), got {token}", "token")
         return self._bytes[self._ends[token] : self._ends[token + 1]].tobytes().decode()
 
     def id(self, word: str) -> int:
@@ -184,7 +185,7 @@ class Vocabulary:
 
     @staticmethod
     def _unknown_word(word: str) -> UsageError:
-        return UsageError(f"{word!r} is not in the vocabulary - at `generated_tasm`")
+        return UsageError(f"{word!r} is not in the vocabulary", "generated_tasm")
 
     def _intern_words(self, words: Sequence[str], *, add: bool, missing: int = -1) -> NDArray[np.int32]:
         try:

@@ -275,9 +275,6 @@ def locate(
 SLACK = 24  # bytes beyond what it says it needs that encode may touch
 
 
-SLACK = 24  # bytes beyond what it says it needs that encode may touch
-
-
 @kernel
 def _copy(source: U8, start: Any, length: Any, out: U8, at: Any) -> Any:
     """Copy length bytes; up to 24 of them in three stores that may write beyond, where that is in reach."""

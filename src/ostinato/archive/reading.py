@@ -14,7 +14,7 @@ from ostinato.archive import layout
 from ostinato.errors import DamageError, UsageError
 from ostinato.files import open_regular, read_file
 from ostinato.results import Results
-from ostinato.text import Index, Spans, Text
+from ostinato.text import Index, Spans, Text, decode
 from ostinato.vocabulary import Vocabulary
 
 Buffer = bytes | bytearray | memoryview | mmap.mmap | NDArray[np.uint8]
@@ -166,7 +166,7 @@ class ArchiveText(Text):
     def lines(self, i: int) -> tuple[str, ...]:
         buffer, starts, lengths = self._locate(i, i + 1)
         words = zip(starts.tolist(), lengths.tolist(), strict=True)
-        return tuple(buffer[start : start + length].tobytes().decode() for start, length in words)
+        return tuple(decode(buffer[start : start + length].tobytes()) for start, length in words)
 
     def spans(self, first: int, end: int) -> Spans:
         self._source.validate()
@@ -194,7 +194,7 @@ class ArchiveText(Text):
 def _as_bytes(buffer: Buffer) -> NDArray[np.uint8]:
     try:
         data = np.frombuffer(buffer, np.uint8) if len(buffer) else np.empty(0, np.uint8)
-    except (ValueError, BufferError) as error:
+    except (TypeError, ValueError, BufferError) as error:
         raise UsageError(f"expected contiguous bytes ({error})", "buffer") from None
     if data.ctypes.data % layout.ENTRY_ALIGN:
         copy = np.empty(len(data) + layout.ENTRY_ALIGN, np.uint8)

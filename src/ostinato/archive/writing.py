@@ -85,7 +85,8 @@ class ArchiveWriter:
         entries_at = self._size + -self._size % layout.ENTRY_ALIGN
         if entries_at + self._count * layout.ENTRY_BYTES + layout.ROOT_BYTES >= layout.ARCHIVE_END:
             raise UsageError(
-                "an archive holds less than 2 GiB; keep this many results in a store - at `results`"
+                "an archive holds less than 2 GiB; keep this many results in a store",
+                "results",
             )
         return chunk
 
@@ -163,4 +164,4 @@ def _encode_strings(text: ListText, base: int) -> tuple[bytes, NDArray[np.int64]
 
 
 def _too_long(size: int) -> UsageError:
-    return UsageError(f"expected strings under 2**30 bytes, got one of {size} - at `generated_tasm`")
+    return UsageError(f"expected strings under 2**30 bytes, got one of {size}", "generated_tasm")

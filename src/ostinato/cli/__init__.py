@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import json
+import os
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ostinato.errors import DamageError
 
 __all__ = ["main"]
 
@@ -11,6 +18,9 @@ EXIT_FAILED, EXIT_USAGE, EXIT_DAMAGED = 1, 2, 3
 
 def main() -> None:
     """The `ostinato` command. Exit codes: 0 ok, 1 failed, 2 usage, 3 damaged."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # an ASCII terminal shows what it cannot write as escapes
+            stream.reconfigure(errors="backslashreplace")
     from ostinato.cli.app import app
     from ostinato.errors import DamageError, OstinatoError, UsageError
 
@@ -18,10 +28,10 @@ def main() -> None:
         app()
     except BrokenPipeError:
         # whoever read our output has gone (`| head`); nothing is wrong, and nothing more can be said there
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(0)
     except DamageError as error:
-        _say(f"damaged: {error}", EXIT_DAMAGED)
+        _say(f"damaged: {error}{_hint(error)}", EXIT_DAMAGED, {"cause": error.cause, "offset": error.offset})
     except UsageError as error:
         _say(f"error: {error}", EXIT_USAGE)
     except OstinatoError as error:
@@ -35,6 +45,25 @@ def main() -> None:
         _say("stopped", 130)
 
 
-def _say(text: str, code: int) -> None:
+def _hint(error: DamageError) -> str:
+    """What to do about a file that is something else."""
+    if error.source is None or error.line is not None:
+        return ""
+    try:
+        with open(error.source, "rb") as file:
+            first = file.read(1)
+    except OSError:
+        return ""
+    if not first:
+        return "\nThe file is empty; an archive of no build results has 8 bytes."
+    looks_like_json = first == b"{" or error.source.endswith((".jsonl", ".ndjson"))
+    return (
+        "\nThis looks like JSON lines: `ostinato convert` makes an archive of it." if looks_like_json else ""
+    )
+
+
+def _say(text: str, code: int, details: dict[str, object] | None = None) -> None:
+    if "--json" in sys.argv[1:]:
+        print(json.dumps({"error": text, **(details or {})}))
     print(text, file=sys.stderr)
     sys.exit(code)

@@ -23,14 +23,21 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard outpu
 
 _PIPE_WIDTH = 160  # for tables that go to a file or a pipe
 
-out = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
-err = Console(stderr=True, highlight=False)
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError  # main() knows what to do
+
+
+out = _Console(highlight=False, width=None if sys.stdout and sys.stdout.isatty() else _PIPE_WIDTH)
+err = _Console(stderr=True, highlight=False)
 
 
 def print_json(data: Any) -> None:
     """One JSON document on standard output."""
-    json.dump(data, sys.stdout, ensure_ascii=False, indent=None, separators=(",", ":"))
-    sys.stdout.write("\n")
+    utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    text = json.dumps(data, ensure_ascii=not utf8, separators=(",", ":"))
+    sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
@@ -56,9 +63,16 @@ def make_table(*columns: str, text: Collection[str] = ()) -> Table:
     return table
 
 
+def printable(text: str) -> str:
+    """Text from a file as a terminal may see it: control characters, which could command it, as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def code(instructions: Iterable[str], beside: int = 0) -> str:
     """Instructions on one line; cut to what the terminal leaves where `beside` says how much is taken."""
-    line = "; ".join(instructions)
+    line = "; ".join(map(printable, instructions))
     room = max(16, out.width - beside) if beside else len(line)
     return line if len(line) <= room else f"{line[: room - 1]}…"
 
@@ -75,7 +89,7 @@ def number(value: int | None) -> str:
 
 def plot_lines(title: str, x: list[int], lines: dict[str, list[float | None]], *, height: int = 14) -> str:
     """A terminal plot of one or two lines of shares, in percent, over x, as text; empty for under two points."""
-    if len(x) < 2:
+    if len(x) < 2 or max(x) > 999_999:  # the axis has room for six digits
         return ""
     import plotille
 
@@ -85,9 +99,11 @@ def plot_lines(title: str, x: list[int], lines: dict[str, list[float | None]], *
     figure.color_mode = "names"
     figure.with_colors = out.is_terminal
     figure.set_x_limits(min_=min(x), max_=max(x))
-    figure.set_y_limits(min_=0)
+    shares = [value for values in lines.values() for value in values if value is not None]
+    figure.set_y_limits(min_=0, max_=min(100, 110 * max(shares, default=1) or 1))
+    step = (max(x) - min(x)) / 8
     figure.x_label, figure.y_label = "", "%"
-    figure.x_ticks_fkt = lambda low, high: f"{low:.0f}"
+    figure.x_ticks_fkt = lambda low, high: f"{low:.0f}" if step >= 1 else f"{low:.2f}"
     figure.y_ticks_fkt = lambda low, high: f"{low:.0f}"
     for (name, values), color, mark in zip(lines.items(), ("cyan", "magenta"), (None, "o"), strict=False):
         points = [(a, 100 * b) for a, b in zip(x, values, strict=True) if b is not None]

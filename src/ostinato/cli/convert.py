@@ -41,10 +41,13 @@ def convert(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Convert between archives (.rkyv) and JSON lines (.jsonl); OUT is written whole or not at all."""
+    """Convert between archives (.rkyv) and JSON lines (.jsonl); OUT is written whole or not at all.
+
+    Lines are streamed; an archive is read into memory first.
+    """
     source_form, target_form = from_ or _form(source, "--from"), to or _form(target, "--to")
     if target.is_dir():
-        raise UsageError(f"{target} is a folder - at `OUT`")
+        raise UsageError(f"{target} is a folder", "OUT")
     skipped: list[str] = []
 
     def skip(damage: DamageError) -> None:
@@ -76,7 +79,7 @@ def _form(path: Path, option: str) -> Form:
         return Form.rkyv
     if ending in (".jsonl", ".ndjson"):
         return Form.jsonl
-    raise UsageError(f"the ending of {path} is neither .rkyv nor .jsonl: say its form - at `{option}`")
+    raise UsageError(f"the ending of {path} is neither .rkyv nor .jsonl: say its form", option)
 
 
 def _parts(records: Iterator[BuildResult]) -> Iterator[Results]:

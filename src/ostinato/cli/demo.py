@@ -31,7 +31,7 @@ BATCH = 64
 def demo(
     out_path: Annotated[
         Path | None,
-        typer.Option("--out", help="Where to save the buffer; else in the system's temporary folder."),
+        typer.Option("--out", help="Where to save the buffer; else in a new temporary folder."),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -56,7 +56,7 @@ def demo(
             batches += 1
     held = buffer.results()
     learning = Surprise().error(held), learner.error(held)
-    path = out_path or Path(tempfile.gettempdir()) / "ostinato-demo" / "replay.rkyv"
+    path = out_path or Path(tempfile.mkdtemp(prefix="ostinato-demo-")) / "replay.rkyv"
     proof = save_and_compare(buffer, path)
     if json:
         print_json(

@@ -23,7 +23,7 @@ class SamplerName(StrEnum):
 
 def sample(
     file: File,
-    n: Annotated[int, typer.Option("-n", min=1, help="How many to draw.")] = 10,
+    n: Annotated[int, typer.Option("-n", min=1, max=1_000_000, help="How many to draw.")] = 10,
     sampler: Annotated[SamplerName, typer.Option(help="How to choose.")] = SamplerName.greedy,
     alpha: Annotated[float, typer.Option(help="proportional: how much priorities count.")] = 0.6,
     beta: Annotated[float, typer.Option(help="proportional: how much weights correct for that.")] = 0.4,

@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from ostinato import archive
-from ostinato.cli.common import File, Json, code, make_table, number, out, percent, print_json
+from ostinato.cli.common import File, Json, code, make_table, number, out, percent, print_json, printable
 from ostinato.errors import UsageError
 from ostinato.results import Results
 from ostinato.summary import Program, summarize
@@ -26,7 +26,7 @@ def show(
     top: Annotated[int, typer.Option(min=1, help="How many to show.")] = 20,
     json: Json = False,
 ) -> None:
-    """The best valid result of each program: baseline cycles, best cycles, the instructions.
+    """The best valid result of each program, the largest saving first: baseline, best, the instructions.
 
     With --program: the best N valid results of that program, one below the other.
     """
@@ -42,6 +42,8 @@ def show(
     table = make_table("program", "baseline", "best", "saved", "instructions", text=("program",))
     for p in programs:
         best = "" if p.best is None else code(results.generated_tasm[p.best])
+        if p.best is not None and results.fallback_used[p.best]:
+            best = f"(the compiler's own) {best}"
         cells = (p.tir_hash[:8], number(p.compiler_cycles), number(p.best_cycles), percent(p.reduction), best)
         table.add_row(*map(Text, cells))
     out.print(table)
@@ -59,12 +61,15 @@ def _as_dict(p: Program, results: Results) -> dict[str, object]:
 
 
 def _find(programs: list[Program], prefix: str) -> Program:
+    if not programs:
+        raise UsageError("there are no programs in this file", "--program")
     found = [p for p in programs if p.tir_hash.startswith(prefix.lower())]
     if len(found) == 1:
         return found[0]
     what = "no program begins" if not found else f"{len(found)} programs begin"
-    known = ", ".join(p.tir_hash[:8] for p in (found or programs)[:5])
-    raise UsageError(f"{what} with {prefix!r}; there are {known}, ... - at `--program`")
+    known = [p.tir_hash[:8] for p in found or programs]
+    more = ", ..." if len(known) > 5 else ""
+    raise UsageError(f"{what} with {prefix!r}; there are {', '.join(known[:5])}{more}", "--program")
 
 
 def _one_program(results: Results, p: Program, top: int, json: bool) -> None:
@@ -82,6 +87,6 @@ def _one_program(results: Results, p: Program, top: int, json: bool) -> None:
         kind = "fallback" if result.fallback_used else f"model version {result.model_version}"
         out.print(f"\n{number(result.clock_cycles)} cycles, {kind}, record {i}")
         for line in result.generated_tasm:
-            out.print(f"    {line}", markup=False, soft_wrap=True)
+            out.print(f"    {printable(line)}", markup=False, soft_wrap=True)
     if not len(chosen):
         out.print("no valid result")

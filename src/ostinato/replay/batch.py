@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import overload
+from collections.abc import Iterator, Sequence
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.errors import UsageError
 from ostinato.result import BuildResult
-from ostinato.results import Columns
+from ostinato.results import Columns, Results
 from ostinato.rewards import Reward
 from ostinato.text import TokenText, read_only
 from ostinato.vocabulary import Vocabulary
@@ -27,7 +27,8 @@ class Batch(Columns):
         probability: float64[B], of being drawn in one draw.
         weight: float32[B], importance weight.
 
-    A copy of what was drawn: later pushes and updates do not change it. `batch[i]` is a BuildResult.
+    A copy of what was drawn: later pushes and updates do not change it. `batch[i]` is a BuildResult,
+    a slice or an array of numbers gives Results.
     """
 
     def __init__(
@@ -61,15 +62,12 @@ class Batch(Columns):
         return read_only(np.asarray(self._reward(self), np.float64))
 
     @overload
-    def __getitem__(self, index: int) -> BuildResult: ...
+    def __getitem__(self, index: int | np.integer[Any]) -> BuildResult: ...
     @overload
-    def __getitem__(self, index: slice) -> list[BuildResult]: ...
-    def __getitem__(self, index: int | slice) -> BuildResult | list[BuildResult]:
-        if isinstance(index, slice):
-            return [self._one(i) for i in range(len(self))[index]]
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"record {index} of {len(self)}")
-        return self._one(range(len(self))[index])
+    def __getitem__(self, index: slice | NDArray[Any] | Sequence[int] | Sequence[bool]) -> Results: ...
+    def __getitem__(self, index: Any) -> BuildResult | Results:
+        found: BuildResult | Results = Results(self._rows, self._text)[index]
+        return found
 
     def __iter__(self) -> Iterator[BuildResult]:
         return map(self._one, range(len(self)))

@@ -60,7 +60,7 @@ class LowestPriority:
 
     def __post_init__(self) -> None:
         if self.ties not in ("oldest", "newest"):
-            raise UsageError(f"expected 'oldest' or 'newest', got {self.ties!r} - at `ties`")
+            raise UsageError(f"expected 'oldest' or 'newest', got {self.ties!r}", "ties")
 
     @property
     def save_order(self) -> Literal["priority", "age"]:

@@ -17,7 +17,12 @@ from ostinato.errors import EmptyBufferError, UsageError
 from ostinato.replay.table import Table
 from ostinato.replay.trees import OrderTree, Slots, SumTree
 
-_EMPTY = "the buffer is empty: push build results first"
+
+def _check_draws(n: int, table: Table) -> None:
+    if not table.count:
+        raise EmptyBufferError("the buffer is empty: push build results first")
+    if n >= 2**31:
+        raise UsageError(f"expected fewer than 2**31 draws, got {n}", "n")
 
 
 class Draw(NamedTuple):
@@ -87,10 +92,11 @@ class Proportional:
     stratified: bool = True
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.alpha) and self.alpha >= 0):
-            raise UsageError(f"expected a finite number >= 0, got {self.alpha!r} - at `alpha`")
-        if not 0 <= self.beta <= 1:
-            raise UsageError(f"expected a number in [0, 1], got {self.beta!r} - at `beta`")
+        for name, end in (("alpha", 1e300), ("beta", 1.0)):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value <= end:
+                raise UsageError(f"expected a number in [0, {end:g}], got {value!r}", name)
+            object.__setattr__(self, name, float(value))  # one kernel, for float64
 
     def attach(self, table: Table) -> SamplerIndex:
         return _ProportionalIndex(table, self)
@@ -117,8 +123,7 @@ class _UniformIndex:
 
     def draw(self, n: int, rng: np.random.Generator) -> Draw:
         count = self._table.count
-        if not count:
-            raise EmptyBufferError(_EMPTY)
+        _check_draws(n, self._table)
         # of random(), not integers(): one float64 a draw is all the randomness that any sampler uses
         slots = np.minimum((rng.random(n) * count).astype(np.int64), count - 1)
         return Draw(slots, np.full(n, 1 / count), np.ones(n, np.float32))
@@ -136,13 +141,14 @@ class _ProportionalIndex:
     def draw(self, n: int, rng: np.random.Generator) -> Draw:
         from ostinato.replay import replay_kernels as kernels
 
-        if not self._table.count:
-            raise EmptyBufferError(_EMPTY)
+        _check_draws(n, self._table)
         total = self.tree.total()
         if not total > 0:
-            raise EmptyBufferError(f"no record has a positive priority, of {self._table.count}")
-        if not math.isfinite(total):
-            raise UsageError("the priorities' sum is beyond float64: scale them down - at `priorities`")
+            raise EmptyBufferError(f"priority**alpha is 0 for all {self._table.count} records")
+        if not 2.0**-1000 < total < math.inf:  # smaller ones have no digits left to divide
+            raise UsageError(
+                f"the sum of priority**alpha is {total}: scale the priorities, or change alpha", "alpha"
+            )
         numbers = rng.random(n)
         if self._settings.stratified:
             numbers = (np.arange(n) + numbers) / n

@@ -2,8 +2,8 @@
 
 Layout, one place per slot: `rows` (the fields, one cache line), `blocks` (where the tokens are), `ids`, `priority`.
 Slots 0 .. count-1 are in use, always; a record that goes makes room for the one that comes. Tokens lie in
-an arena of int32 blocks (the slot, then the tokens); dead blocks are squeezed out, so that the
-arena is never over 9/7 of what lives. An open-addressing index of int32 leads from id to slot.
+an arena of int32 blocks (the slot, then the tokens); dead blocks are squeezed out before they
+take more than 8 cells a record, or 1/16. An open-addressing index of int32 leads from id to slot.
 
 Rule of this file: nothing here chooses. Removers write `priority`, `ids` and `count` when they place new
 records; `take_in` then does the rest.
@@ -163,22 +163,20 @@ class Table:
     def _reserve(self, cells: int) -> None:
         """Room in the arena.
 
-        Squeezes out dead blocks when they are 2/9 of what is used, or 1/8 when it would have to grow instead; grows
-        by an eighth; shrinks when a quarter is unused.
+        Dead blocks are squeezed out before they take more than 8 cells a record (or 1/16), or 4 (1/32) when the arena
+        would have to grow instead; it grows by 4 cells a record (1/32), and shrinks when a quarter is unused.
         """
         used, dead = int(self._counters[USED]), int(self._counters[DEAD])
-        full = used + cells > len(self._arena)
-        if dead and (9 * dead >= 2 * used or (full and 8 * dead >= used)):
+        room, step = len(self._arena), max(4 * self.count, used // 32, _FIRST_CELLS)
+        if dead and (dead >= 2 * step or (used + cells > room and dead >= step)):
             from ostinato.replay import replay_kernels as kernels
 
             kernels.compact(self._blocks, self._arena, self._counters)
             used = int(self._counters[USED])
         wanted = used + cells
-        room = len(self._arena)
-        if wanted > room or (3 * room > 4 * wanted and room > _FIRST_CELLS):
-            size = max(wanted if wanted > room else wanted * 9 // 8, min(room, wanted) * 9 // 8, _FIRST_CELLS)
+        if wanted > room or 3 * room > 4 * (wanted + step):
             # in place where the system can: a copy of the largest array would double the peak
-            self._arena.resize(size, refcheck=False)
+            self._arena.resize(wanted + step, refcheck=False)
 
     def _bytes(self) -> NDArray[np.uint8]:
         return _as_bytes(self._rows)

@@ -1,0 +1,18 @@
+"""One environment for all tests, whatever terminal and locale they are started from."""
+
+from __future__ import annotations
+
+import os
+
+for name in (
+    "FORCE_COLOR",
+    "NO_COLOR",
+    "COLUMNS",
+    "LINES",
+    "PYTHONIOENCODING",
+    "LC_ALL",
+    "PYTHONUTF8",
+    "TTY_COMPATIBLE",
+):
+    os.environ.pop(name, None)
+os.environ.update(LC_ALL="C.UTF-8", PYTHONUTF8="1", TERM="xterm")
