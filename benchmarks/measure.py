@@ -27,6 +27,18 @@ def seconds(
     return statistics.median(times)
 
 
+def alternating(*works: Callable[[], object], runs: int = 7) -> list[float]:
+    """Median wall times of several works, run in turns, so that what slows the machine slows all."""
+    times: list[list[float]] = [[] for _ in works]
+    for run in range(runs + 1):
+        for work, taken in zip(works, times, strict=True):
+            began = time.perf_counter()
+            work()
+            if run:
+                taken.append(time.perf_counter() - began)
+    return [statistics.median(taken) for taken in times]
+
+
 def rss_bytes() -> int:
     """Resident memory of this process."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])

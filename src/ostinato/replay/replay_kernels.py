@@ -401,8 +401,8 @@ def remove_replaced(
             if rows[slot, _IS_VALID] and not rows[slot, _IS_FALLBACK]:
                 counters[VALID] -= 1
             size = blocks[slot] & _COUNT_MASK
-            arena[(blocks[slot] >> COUNT_BITS) - 1] = -1 - size  # a dead block says its length
-            counters[DEAD] += size + 1
+            arena[(blocks[slot] >> COUNT_BITS) - 2] = -1  # a dead block is nobody's
+            counters[DEAD] += size + 2
 
 
 @kernel
@@ -422,7 +422,7 @@ def take_in(
 ) -> Any:
     """Second half: copy the records new_rows[kept[i]] and their tokens to their slots and the arena.
 
-    The arena has room. A block is its slot, then its tokens.
+    The arena has room. A block is its slot, its length, then its tokens.
     """
     for k in range(len(slots)):
         if slots[k] >= 0:
@@ -437,25 +437,29 @@ def take_in(
         count = offsets[k + 1] - offsets[k]
         used = counters[USED]
         arena[used] = slot
+        arena[used + 1] = count
         for t in range(count):
-            arena[used + 1 + t] = tokens[offsets[k] + t]
-        blocks[slot] = ((used + 1) << COUNT_BITS) | count
-        counters[USED] = used + 1 + count
+            arena[used + 2 + t] = tokens[offsets[k] + t]
+        blocks[slot] = ((used + 2) << COUNT_BITS) | count
+        counters[USED] = used + 2 + count
         if row[_IS_VALID] and not row[_IS_FALLBACK]:
             counters[VALID] += 1
 
 
 @kernel
 def compact(blocks: I64, arena: I32, counters: I64) -> Any:
-    """Slide the living blocks together; the dead ones are gone."""
+    """Slide the living blocks together; the dead ones are gone.
+
+    Blocks say their own length, so that where the next one begins need not wait for `blocks[slot]`.
+    """
     at: Any = 0
     to: Any = 0
     while at < counters[USED]:
         slot = arena[at]
+        size = np.int64(arena[at + 1]) + 2
         if slot < 0:
-            at += -slot  # -1 - size: one for the header
+            at += size
             continue
-        size = (blocks[slot] & _COUNT_MASK) + 1
         if to != at:
             k = 0
             while k + 2 <= size:  # two cells at once, to the left: what is read is not yet overwritten
@@ -463,7 +467,7 @@ def compact(blocks: I64, arena: I32, counters: I64) -> Any:
                 k += 2
             if k < size:
                 arena[to + k] = arena[at + k]
-            blocks[slot] = ((to + 1) << COUNT_BITS) | (size - 1)
+            blocks[slot] = ((to + 2) << COUNT_BITS) | (size - 2)
         at += size
         to += size
     counters[USED] = to

@@ -2,8 +2,8 @@
 
 Layout, one place per slot: `rows` (the fields, one cache line), `blocks` (where the tokens are), `ids`, `priority`.
 Slots 0 .. count-1 are in use, always; a record that goes makes room for the one that comes. Tokens lie in
-an arena of int32 blocks (the slot, then the tokens); dead blocks are squeezed out before they
-take more than 8 cells a record, or 1/16. An open-addressing index of int32 leads from id to slot.
+an arena of int32 blocks (slot, length, tokens); dead blocks are squeezed out before they take more than 6
+cells a record, or 1/16. An open-addressing index of int32 leads from id to slot.
 
 Rule of this file: nothing here chooses. Removers write `priority`, `ids` and `count` when they place new
 records; `take_in` then does the rest.
@@ -109,7 +109,7 @@ class Table:
         kept = np.sort(placed[len(placed) - 1 - from_end])
         offsets = np.zeros(len(results) + 1, np.int64)
         np.cumsum(results.instruction_counts, out=offsets[1:])
-        self._reserve(len(kept) + int((offsets[kept + 1] - offsets[kept]).sum()))
+        self._reserve(2 * len(kept) + int((offsets[kept + 1] - offsets[kept]).sum()))
         new_rows = np.zeros(len(results), RECORD)
         for name in COLUMNS:
             new_rows[name] = results._rows[name]
@@ -155,19 +155,20 @@ class Table:
         assert (self._index >= 0).sum() == count
         rows = self._rows[:count]
         starts, counts = _split(self._blocks[:count])
-        assert (self._arena[starts - 1] == np.arange(count)).all()
+        assert (self._arena[starts - 2] == np.arange(count)).all()
+        assert (self._arena[starts - 1] == counts).all()
         assert int((rows["valid"] & ~rows["fallback_used"]).sum()) == self.valid_count
-        alive = int(counts.sum()) + count
+        alive = int(counts.sum()) + 2 * count
         assert alive + int(self._counters[DEAD]) == int(self._counters[USED]) <= len(self._arena)
 
     def _reserve(self, cells: int) -> None:
         """Room in the arena.
 
-        Dead blocks are squeezed out before they take more than 8 cells a record (or 1/16), or 4 (1/32) when the arena
-        would have to grow instead; it grows by 4 cells a record (1/32), and shrinks when a quarter is unused.
+        Dead blocks are squeezed out before they take more than 6 cells a record (or 1/16), or 3 (1/32) when the arena
+        would have to grow instead; it grows by 3 cells a record (1/32), and shrinks when a quarter is unused.
         """
         used, dead = int(self._counters[USED]), int(self._counters[DEAD])
-        room, step = len(self._arena), max(4 * self.count, used // 32, _FIRST_CELLS)
+        room, step = len(self._arena), max(3 * self.count, used // 32, _FIRST_CELLS)
         if dead and (dead >= 2 * step or (used + cells > room and dead >= step)):
             from ostinato.replay import replay_kernels as kernels
 
