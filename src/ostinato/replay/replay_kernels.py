@@ -154,6 +154,8 @@ def _before(p: Any, i: Any, q: Any, j: Any, sign_p: Any, sign_i: Any) -> Any:
 @kernel
 def _order_parent(
     best: I32,
+    lead_p: F64,
+    lead_i: I64,
     levels: I64,
     level: Any,
     place: Any,
@@ -163,61 +165,99 @@ def _order_parent(
     sign_p: Any,
     sign_i: Any,
 ) -> Any:
-    """Which slot comes first among the eight children of a place; -1 where there is none."""
-    first = -1
+    """(slot, signed priority, signed id) of who comes first among a place's eight children; -1 for nobody."""
+    first: Any = -1
+    p: Any = np.inf
+    i: Any = np.int64(0)
+    below = 8 * place
     if level == 0:
-        for slot in range(8 * place, min(8 * place + 8, count)):
-            if first < 0 or _before(priority[slot], ids[slot], priority[first], ids[first], sign_p, sign_i):
-                first = slot
-        return first
-    at = levels[level - 1] + 8 * place
-    for k in range(8):
-        slot = best[at + k]
-        if slot >= 0 and (
-            first < 0 or _before(priority[slot], ids[slot], priority[first], ids[first], sign_p, sign_i)
-        ):
-            first = slot
-    return first
+        for slot in range(below, min(below + 8, count)):
+            q, j = sign_p * priority[slot], sign_i * ids[slot]
+            comes = (q < p) | ((q == p) & (j < i))  # no branch: who comes first cannot be predicted
+            first, p, i = (slot, q, j) if comes else (first, p, i)
+        return first, p, i
+    at = levels[level - 1] + below
+    for k in range(at, at + 8):
+        q, j = lead_p[k], lead_i[k]
+        comes = (q < p) | ((q == p) & (j < i))
+        first, p, i = (np.int64(best[k]), q, j) if comes else (first, p, i)
+    return first, p, i
 
 
 @kernel
 def _order_raise(
-    best: I32, levels: I64, slot: Any, priority: F64, ids: I64, count: Any, sign_p: Any, sign_i: Any
+    best: I32,
+    lead_p: F64,
+    lead_i: I64,
+    levels: I64,
+    slot: Any,
+    priority: F64,
+    ids: I64,
+    count: Any,
+    sign_p: Any,
+    sign_i: Any,
 ) -> Any:
     place = slot
     for level in range(len(levels)):
         place >>= 3
-        first = _order_parent(best, levels, level, place, priority, ids, count, sign_p, sign_i)
-        if first == best[levels[level] + place] and first != slot:
-            return  # neither who leads here nor its priority has changed: nothing above has
-        best[levels[level] + place] = first
+        node = levels[level] + place
+        first, p, i = _order_parent(
+            best, lead_p, lead_i, levels, level, place, priority, ids, count, sign_p, sign_i
+        )
+        if first == best[node] and p == lead_p[node] and i == lead_i[node]:
+            return  # then nothing above has changed either
+        best[node], lead_p[node], lead_i[node] = first, p, i
 
 
 @kernel
 def order_set(
-    best: I32, levels: I64, slots: I64, priority: F64, ids: I64, count: Any, sign_p: Any, sign_i: Any
+    best: I32,
+    lead_p: F64,
+    lead_i: I64,
+    levels: I64,
+    slots: I64,
+    priority: F64,
+    ids: I64,
+    count: Any,
+    sign_p: Any,
+    sign_i: Any,
 ) -> Any:
     """Recompute the ancestors of these slots."""
-    for i in range(len(slots)):
-        _order_raise(best, levels, slots[i], priority, ids, count, sign_p, sign_i)
+    for k in range(len(slots)):
+        _order_raise(best, lead_p, lead_i, levels, slots[k], priority, ids, count, sign_p, sign_i)
 
 
 @kernel
-def order_build(best: I32, levels: I64, priority: F64, ids: I64, count: Any, sign_p: Any, sign_i: Any) -> Any:
-    """Recompute everything. `best` level k has a place for each eight of what lies below."""
+def order_build(
+    best: I32,
+    lead_p: F64,
+    lead_i: I64,
+    levels: I64,
+    priority: F64,
+    ids: I64,
+    count: Any,
+    sign_p: Any,
+    sign_i: Any,
+) -> Any:
+    """Recompute everything. Level k of the nodes has a place for each eight of what lies below."""
     best[:] = -1
+    lead_p[:] = np.inf
+    lead_i[:] = 0
     width = count
     for level in range(len(levels)):
         width = (width + 7) >> 3
         for place in range(width):
-            best[levels[level] + place] = _order_parent(
-                best, levels, level, place, priority, ids, count, sign_p, sign_i
+            node = levels[level] + place
+            best[node], lead_p[node], lead_i[node] = _order_parent(
+                best, lead_p, lead_i, levels, level, place, priority, ids, count, sign_p, sign_i
             )
 
 
 @kernel
 def order_replace(
     best: I32,
+    lead_p: F64,
+    lead_i: I64,
     levels: I64,
     priority: F64,
     ids: I64,
@@ -244,12 +284,21 @@ def order_replace(
         removed[k] = ids[first]
         priority[first] = new_priority[k]
         ids[first] = new_ids[k]
-        _order_raise(best, levels, first, priority, ids, count, sign_p, sign_i)
+        _order_raise(best, lead_p, lead_i, levels, first, priority, ids, count, sign_p, sign_i)
 
 
 @kernel
 def order_first(
-    best: I32, levels: I64, priority: F64, ids: I64, count: Any, sign_p: Any, sign_i: Any, slots: I64
+    best: I32,
+    lead_p: F64,
+    lead_i: I64,
+    levels: I64,
+    priority: F64,
+    ids: I64,
+    count: Any,
+    sign_p: Any,
+    sign_i: Any,
+    slots: I64,
 ) -> Any:
     """The first len(slots) slots in order: best-first search with a binary heap of subtrees. O(n log N)."""
     n = len(slots)
