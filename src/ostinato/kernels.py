@@ -9,7 +9,9 @@ files that call it (or run `make clean`).
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import mmap
 import threading
 import time
 from collections.abc import Callable
@@ -33,17 +35,24 @@ F64 = NDArray[np.float64]
 F = TypeVar("F", bound=Callable[..., Any])
 
 ANNOUNCE_AFTER_S = 2.0
+MAPPED = 4 << 20  # bytes from which an array is a mapping of its own
 
 
-def kernel(function: F) -> F:
+def kernel(function: F, *, nogil: bool = False) -> F:
     """Compile on first call for the types it is called with; the machine code is cached on disk.
 
     `error_model="numpy"`: no hidden branch for a division by zero; kernels check their own.
+    `nogil`: other threads run meanwhile; for kernels that only read what nobody writes.
     """
     try:
-        return numba.njit(function, cache=True, error_model="numpy")  # type: ignore[no-any-return]
+        return numba.njit(function, cache=True, nogil=nogil, error_model="numpy")  # type: ignore[no-any-return]
     except RuntimeError:  # nowhere to write a cache: compile for this process alone
-        return numba.njit(function, error_model="numpy")  # type: ignore[no-any-return]
+        return numba.njit(function, nogil=nogil, error_model="numpy")  # type: ignore[no-any-return]
+
+
+def threaded_kernel(function: F) -> F:
+    """A kernel that several threads may run at once."""
+    return kernel(function, nogil=True)
 
 
 class _Announcer(event.Listener):
@@ -111,8 +120,19 @@ store_u64: Callable[[NDArray[Any], Any, Any], None] = cast("Any", intrinsic(_sto
 
 
 def aligned(shape: int, dtype: Any) -> NDArray[Any]:
-    """Zeros beginning on a cache line (64 bytes), so that a node of eight float64 is one line."""
+    """Zeros beginning on a cache line (64 bytes), so that a node of eight float64 is one line.
+
+    Large ones are mappings of their own: untouched pages take no memory, what is freed goes back to the system
+    at once, and 2 MiB pages (where Linux gives them) make random reads cheaper.
+    """
     size = shape * np.dtype(dtype).itemsize
+    if size >= MAPPED and hasattr(mmap, "MAP_PRIVATE"):
+        # private: a forked child must not write into its parent's buffer
+        mapping = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        if hasattr(mmap, "MADV_HUGEPAGE"):
+            with contextlib.suppress(OSError):  # a kernel built without them
+                mapping.madvise(mmap.MADV_HUGEPAGE)
+        return np.frombuffer(mapping, dtype, shape)
     raw = np.zeros(size + 64, np.uint8)
     start = -raw.ctypes.data % 64
     return raw[start : start + size].view(dtype)

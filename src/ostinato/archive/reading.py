@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from ostinato.vocabulary import Vocabulary
 Buffer = bytes | bytearray | memoryview | mmap.mmap | NDArray[np.uint8]
 
 _FIELDS = {layout.LIST_FIELD: "generated_tasm", 40: "valid", 48: "clock_cycles", 72: "fallback_used"}
+_PART = 50_000  # entries that are worth a thread
 _HEAD = struct.Struct("<iI")
 
 
@@ -100,10 +102,20 @@ class _Source:
         if not self.validated and len(self.rows):
             from ostinato.archive import archive_kernels as kernels
 
-            report = np.zeros(7, np.int64)
-            wrong = kernels.scan(self.data, self.entries, len(self.rows), report)
-            if wrong != kernels.OK:
-                raise self.damage(wrong, report, self.places[report[0]])
+            def scan(part: int) -> tuple[int, NDArray[np.int64]]:
+                report = np.zeros(7, np.int64)
+                begin, end = len(self.rows) * part // parts, len(self.rows) * (part + 1) // parts
+                return kernels.scan(self.data, self.entries, begin, end, report), report
+
+            parts = min(os.cpu_count() or 1, 8, 1 + len(self.rows) // _PART)
+            if parts == 1:
+                outcomes = [scan(0)]
+            else:
+                with ThreadPoolExecutor(parts) as threads:
+                    outcomes = list(threads.map(scan, range(parts)))
+            for wrong, report in outcomes:  # in order: the first that is wrong is what rkyv would name
+                if wrong != kernels.OK:
+                    raise self.damage(wrong, report, self.places[report[0]])
         self.validated = True
 
     def damage(self, wrong: int, report: NDArray[np.int64], entry: int) -> DamageError:

@@ -47,6 +47,7 @@ class Table:
         self._blocks = np.empty(0, np.int64)
         self._index = np.empty(0, np.int32)
         self._arena = np.empty(0, np.int32)
+        self._touched = 0  # cells of the arena that memory has been given for
         self._counters = np.zeros(3, np.int64)
         self._remaps: weakref.WeakKeyDictionary[Vocabulary, NDArray[np.int32]] = weakref.WeakKeyDictionary()
 
@@ -57,9 +58,9 @@ class Table:
 
     @property
     def nbytes(self) -> int:
-        """Bytes allocated for all of this, the vocabulary aside."""
-        arrays = (self.ids, self.priority, self._rows, self._blocks, self._index, self._arena)
-        return sum(array.nbytes for array in arrays)
+        """Bytes in use for all of this, the vocabulary aside."""
+        arrays = (self.ids, self.priority, self._rows, self._blocks, self._index)
+        return sum(array.nbytes for array in arrays) + 4 * self._touched
 
     def make_room(self, new: int) -> None:
         """Have slots for `new` more records, up to the capacity. Doubles, so O(1) amortised."""
@@ -162,22 +163,30 @@ class Table:
         assert alive + int(self._counters[DEAD]) == int(self._counters[USED]) <= len(self._arena)
 
     def _reserve(self, cells: int) -> None:
-        """Room in the arena.
+        """Room in the arena for so many cells more.
 
-        Dead blocks are squeezed out before they take more than 6 cells a record (or 1/16), or 3 (1/32) when the arena
-        would have to grow instead; it grows by 3 cells a record (1/32), and shrinks when a quarter is unused.
+        Dead blocks are squeezed out when they take 6 cells a record, or 1/16 of what is used. A full arena
+        grows (a large one doubles, which costs address space alone), and it is made anew when a quarter of
+        what was ever touched is unused.
         """
         used, dead = int(self._counters[USED]), int(self._counters[DEAD])
-        room, step = len(self._arena), max(3 * self.count, used // 32, _FIRST_CELLS)
-        if dead and (dead >= 2 * step or (used + cells > room and dead >= step)):
+        limit = max(6 * self.count, used // 16, _FIRST_CELLS)
+        if dead >= limit:
             from ostinato.replay import replay_kernels as kernels
 
             kernels.compact(self._blocks, self._arena, self._counters)
             used = int(self._counters[USED])
         wanted = used + cells
-        if wanted > room or 3 * room > 4 * (wanted + step):
-            # in place where the system can: a copy of the largest array would double the peak
-            self._arena.resize(wanted + step, refcheck=False)
+        too_large = 3 * self._touched > 4 * (wanted + limit)
+        if wanted > len(self._arena) or too_large:
+            from ostinato.kernels import MAPPED, aligned
+
+            # what is mapped and not yet touched costs nothing
+            arena = aligned(2 * wanted if 8 * wanted >= MAPPED else wanted + limit, np.int32)
+            arena[:used] = self._arena[:used]
+            self._arena = arena
+            self._touched = used
+        self._touched = max(self._touched, wanted)
 
     def _bytes(self) -> NDArray[np.uint8]:
         return _as_bytes(self._rows)
