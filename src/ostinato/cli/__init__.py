@@ -27,9 +27,11 @@ def main() -> None:
     try:
         app()
     except BrokenPipeError:
-        # whoever read our output has gone (`| head`); nothing is wrong, and nothing more can be said there
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.exit(0)
+        _leave_quietly()
+    except SystemExit as leaving:
+        if isinstance(leaving.__context__, BrokenPipeError):  # typer makes this a failure
+            _leave_quietly()
+        raise
     except DamageError as error:
         _say(f"damaged: {error}{_hint(error)}", EXIT_DAMAGED, {"cause": error.cause, "offset": error.offset})
     except UsageError as error:
@@ -43,6 +45,12 @@ def main() -> None:
         _say("error: not enough memory", EXIT_FAILED)
     except KeyboardInterrupt:
         _say("stopped", 130)
+
+
+def _leave_quietly() -> None:
+    """Whoever read our output has gone (`| head`); nothing is wrong, and nothing more can be said there."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.exit(0)
 
 
 def _hint(error: DamageError) -> str:
