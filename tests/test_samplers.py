@@ -488,7 +488,7 @@ def test_a_generator_that_is_passed_in_leaves_the_buffers_own_as_it_was(sampler:
     exponent=st.one_of(st.floats(-1, 1), st.sampled_from([0.0, 0.5, 0.6, 1.0, -0.4])),
 )
 def test_the_power_is_right_to_a_part_in_ten_to_the_thirteen(x: float, exponent: float) -> None:
-    from ostinato.replay.replay_kernels import power
+    from ostinato.replay.sum_tree_kernels import power
 
     assert power(x, exponent) == pytest.approx(x**exponent, rel=1e-13)
 
@@ -504,7 +504,7 @@ def test_the_power_is_right_to_a_part_in_ten_to_the_thirteen(x: float, exponent:
     ],
 )
 def test_the_power_at_its_edges(x: float, exponent: float, expected: str) -> None:
-    from ostinato.replay.replay_kernels import power
+    from ostinato.replay.sum_tree_kernels import power
 
     assert power(x, exponent).hex() == expected
 
@@ -522,7 +522,7 @@ def test_more_draws_than_memory_holds_are_refused(sampler: Any, n: int) -> None:
 
 
 def test_powers_are_the_same_on_every_machine() -> None:
-    from ostinato.replay.replay_kernels import power
+    from ostinato.replay.sum_tree_kernels import power
 
     got = [
         power(x, e).hex()

@@ -139,7 +139,7 @@ class _ProportionalIndex:
         self.tree.changed(slots)
 
     def draw(self, n: int, rng: np.random.Generator) -> Draw:
-        from ostinato.replay import replay_kernels as kernels
+        from ostinato.replay import sum_tree_kernels as kernels
 
         _check_draws(n, self._table)
         total = self.tree.total()

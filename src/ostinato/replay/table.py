@@ -21,10 +21,10 @@ from ostinato.results import COLUMNS, RECORD, Results
 from ostinato.text import Text, TokenText
 from ostinato.vocabulary import Vocabulary
 
-VALID, USED, DEAD = range(3)  # as in replay_kernels, which needs numba
+VALID, USED, DEAD = range(3)  # as in table_kernels, which needs numba
 _FIRST_ROOM = 1024
 _FIRST_CELLS = 4096
-_COUNT_BITS = 28  # as in replay_kernels
+_COUNT_BITS = 28  # as in table_kernels
 
 
 class Table:
@@ -68,7 +68,7 @@ class Table:
         if wanted <= self.room:
             return
         from ostinato.kernels import aligned
-        from ostinato.replay import replay_kernels as kernels
+        from ostinato.replay import table_kernels as kernels
 
         room = min(self.capacity, max(wanted, 2 * self.room, _FIRST_ROOM))
         for name in ("ids", "priority", "_rows", "_blocks"):
@@ -98,7 +98,7 @@ class Table:
             new_ids: int64[m]. slots: int64[m], -1 for a record removed at once.
             removed: int64[m], the id each one pushed out, or -1.
         """
-        from ostinato.replay import replay_kernels as kernels
+        from ostinato.replay import table_kernels as kernels
 
         rows = self._bytes()
         kernels.remove_replaced(
@@ -124,7 +124,7 @@ class Table:
         """int64[n]: the slot of each id, -1 where it is gone. About 30 ns each."""
         slots = np.full(len(ids), -1, np.int64)
         if self.count:
-            from ostinato.replay import replay_kernels as kernels
+            from ostinato.replay import table_kernels as kernels
 
             kernels.index_find(self._index, self.ids, ids, slots)
         return slots
@@ -133,7 +133,7 @@ class Table:
         self, slots: NDArray[np.int64]
     ) -> tuple[NDArray[np.void], NDArray[np.int32], NDArray[np.int64]]:
         """Copies: (rows RECORD[n], tokens int32[k], offsets int64[n + 1]) of these slots."""
-        from ostinato.replay import replay_kernels as kernels
+        from ostinato.replay import table_kernels as kernels
 
         offsets = np.empty(len(slots) + 1, np.int64)
         kernels.count_tokens(self._blocks, slots, offsets)
@@ -172,7 +172,7 @@ class Table:
         used, dead = int(self._counters[USED]), int(self._counters[DEAD])
         limit = max(6 * self.count, used // 16, _FIRST_CELLS)
         if dead >= limit:
-            from ostinato.replay import replay_kernels as kernels
+            from ostinato.replay import table_kernels as kernels
 
             kernels.compact(self._blocks, self._arena, self._counters)
             used = int(self._counters[USED])

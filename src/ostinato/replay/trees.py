@@ -91,13 +91,13 @@ class SumTree(_Tree):
         self._nodes = aligned(size, np.float64)
 
     def _build(self) -> None:
-        from ostinato.replay import replay_kernels as kernels
+        from ostinato.replay import sum_tree_kernels as kernels
 
         table = self._table
         kernels.sum_build(self._nodes, self._levels, table.priority, self._alpha, table.count)
 
     def _set(self, slots: Slots) -> None:
-        from ostinato.replay import replay_kernels as kernels
+        from ostinato.replay import sum_tree_kernels as kernels
 
         table = self._table
         kernels.sum_set(self._nodes, self._levels, slots, table.priority, self._alpha, table.count)
@@ -112,7 +112,7 @@ class SumTree(_Tree):
 
     def find(self, numbers: NDArray[np.float64]) -> tuple[Slots, NDArray[np.float64]]:
         """(slots, leaves) in whose shares of [0, total) the numbers fall; never a zero leaf."""
-        from ostinato.replay import replay_kernels as kernels
+        from ostinato.replay import sum_tree_kernels as kernels
 
         self._refresh()
         slots = np.empty(len(numbers), np.int64)
@@ -161,19 +161,19 @@ class OrderTree(_Tree):
         self._lead_p, self._lead_i = aligned(size, np.float64), aligned(size, np.int64)
 
     def _build(self) -> None:
-        from ostinato.replay import replay_kernels as kernels
+        from ostinato.replay import order_tree_kernels as kernels
 
         kernels.order_build(*self._arrays())
 
     def _set(self, slots: Slots) -> None:
-        from ostinato.replay import replay_kernels as kernels
+        from ostinato.replay import order_tree_kernels as kernels
 
         best, lead_p, lead_i, levels, *rest = self._arrays()
         kernels.order_set(best, lead_p, lead_i, levels, slots, *rest)
 
     def first(self, n: int) -> Slots:
         """The first n slots (or all there are), in order. O(n log N)."""
-        from ostinato.replay import replay_kernels as kernels
+        from ostinato.replay import order_tree_kernels as kernels
 
         table = self._table
         n = min(n, table.count)
@@ -195,7 +195,7 @@ class OrderTree(_Tree):
         Returns (slots, removed): where each goes (-1: itself pushed out) and the id that went.
         Cost: O(log8 N) each, about 150 ns at a million.
         """
-        from ostinato.replay import replay_kernels as kernels
+        from ostinato.replay import order_tree_kernels as kernels
 
         self._refresh()
         slots = np.empty(len(ids), np.int64)
@@ -206,7 +206,7 @@ class OrderTree(_Tree):
     def check(self) -> None:
         """State every invariant; for tests."""
         self._refresh()
-        from ostinato.replay import replay_kernels as kernels
+        from ostinato.replay import order_tree_kernels as kernels
 
         nodes = self._best.copy(), self._lead_p.copy(), self._lead_i.copy()
         kernels.order_build(*nodes, *self._arrays()[3:])
