@@ -85,13 +85,15 @@ def summarize(results: Columns) -> Summary:
     order = np.argsort(which, kind="stable")
     bounds = np.searchsorted(which[order], np.arange(len(versions) + 1))
     stamps = results.timestamp
+    # once, not once a version: each is a pass over all results
+    clocks, better = results.clock_cycles.data, improved(results)
     return Summary(
-        total=_rates(results, np.arange(len(results))),
+        total=_rates(results, clocks, better, np.arange(len(results))),
         instructions=int(results.instruction_counts.sum()),
         oldest=int(stamps.min()) if len(stamps) else None,
         newest=int(stamps.max()) if len(stamps) else None,
         versions={
-            int(version): _rates(results, order[bounds[i] : bounds[i + 1]])
+            int(version): _rates(results, clocks, better, order[bounds[i] : bounds[i + 1]])
             for i, version in enumerate(versions)
         },
         programs=_programs(results),
@@ -104,24 +106,26 @@ def improved(results: Columns) -> NDArray[np.bool_]:
     return better & results.valid & ~results.fallback_used
 
 
-def _rates(results: Columns, chosen: NDArray[np.int64]) -> Rates:
+def _rates(
+    results: Columns, clocks: NDArray[np.uint64], better: NDArray[np.bool_], chosen: NDArray[np.int64]
+) -> Rates:
     fallback = results.fallback_used[chosen]
     valid = results.valid[chosen] & ~fallback
     baseline = results.compiler_cycles[chosen]
     comparable = valid & results.measured[chosen] & (baseline > 0)
-    clock = results.clock_cycles.data[chosen]
+    clock = clocks[chosen]
     reductions = 1 - clock[comparable].astype(np.float64) / baseline[comparable]
     records, fallbacks = len(chosen), int(fallback.sum())
     candidates, good = records - fallbacks, int(valid.sum())
-    better = int(improved(results)[chosen].sum())
+    gained = int(better[chosen].sum())
     return Rates(
         records=records,
         candidates=candidates,
         valid=good,
-        improved=better,
+        improved=gained,
         fallbacks=fallbacks,
         validity=good / candidates if candidates else None,
-        improvement=better / good if good else None,
+        improvement=gained / good if good else None,
         fallback_rate=fallbacks / records if records else None,
         median_reduction=float(np.median(reductions)) if len(reductions) else None,
     )

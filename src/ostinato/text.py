@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.errors import DamageError
-from ostinato.vocabulary import Vocabulary
+from ostinato.vocabulary import Vocabulary, spans_of
 
 Spans = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int32]]
 Index = slice | NDArray[Any]
@@ -129,11 +129,7 @@ class ListText(Text):
         return self._lists[i]
 
     def spans(self, first: int, end: int) -> Spans:
-        encoded = [word.encode() for lines in self._lists[first:end] for word in lines]
-        lengths = np.fromiter(map(len, encoded), np.int32, len(encoded))
-        starts = np.zeros(len(encoded), np.int64)
-        np.cumsum(lengths[:-1], out=starts[1:])
-        return np.frombuffer(b"".join(encoded), np.uint8), starts, lengths
+        return spans_of([word for lines in self._lists[first:end] for word in lines])
 
     def tokens(self, vocabulary: Vocabulary) -> NDArray[np.int32]:
         return np.array(vocabulary.ids([word for lines in self._lists for word in lines]), np.int32)

@@ -28,6 +28,22 @@ _ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
 _UNESCAPES = {"\\": "\\", "n": "\n", "r": "\r"}
 
 
+def spans_of(words: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int32]]:
+    """(buffer, starts, lengths): the words' UTF-8 end to end.
+
+    Raises:
+        UsageError: a word is no str, or has a lone surrogate.
+    """
+    try:
+        encoded = [word.encode() for word in words]
+    except (UnicodeEncodeError, AttributeError):
+        raise UsageError("expected str without lone surrogates", "words") from None
+    lengths = np.fromiter(map(len, encoded), np.int32, len(encoded))
+    starts = np.zeros(len(encoded), np.int64)
+    np.cumsum(lengths[:-1], out=starts[1:])
+    return np.frombuffer(b"".join(encoded), np.uint8), starts, lengths
+
+
 class Vocabulary:
     """Words (instruction strings) with ids 0, 1, 2, ... that never change; words are never removed.
 
@@ -188,15 +204,7 @@ class Vocabulary:
         return UsageError(f"{word!r} is not in the vocabulary", "generated_tasm")
 
     def _intern_words(self, words: Sequence[str], *, add: bool, missing: int = -1) -> NDArray[np.int32]:
-        try:
-            encoded = [word.encode() for word in words]
-        except (UnicodeEncodeError, AttributeError):
-            raise UsageError("expected str without lone surrogates", "words") from None
-        lengths = np.fromiter(map(len, encoded), np.int32, len(encoded))
-        starts = np.zeros(len(encoded), np.int64)
-        np.cumsum(lengths[:-1], out=starts[1:])
-        buffer = np.frombuffer(b"".join(encoded), np.uint8)
-        return self._intern_spans(buffer, starts, lengths, add=add, missing=missing)
+        return self._intern_spans(*spans_of(words), add=add, missing=missing)
 
     def _intern_spans(
         self,

@@ -33,18 +33,22 @@ def _length(word: Any) -> Any:
 
 
 @kernel
+def _offset(word: Any) -> Any:
+    """The signed 32-bit offset in an out-of-line record's upper half."""
+    return np.int64(word) >> 32
+
+
+@kernel
 def _is_outside(word: Any) -> Any:
     return (word & np.uint64(0xC0)) == np.uint64(0x80)
 
 
 @kernel
 def _is_plain_inline(word: Any) -> Any:
-    """Is the record inline and are its bytes before the first ff all ASCII?"""
+    """Is the record inline and are its bytes before the first ff all ASCII? No branches: see _next_low."""
     high = word & _HIGH_BITS
-    if high == 0:
-        return True
-    lowest = high & (~high + _ONE)  # top bit of the first byte >= 0x80
-    byte = (lowest << _ONE) - (lowest >> np.uint64(7))  # that byte's eight bits
+    lowest = high & (~high + _ONE)  # top bit of the first byte >= 0x80, or 0
+    byte = (lowest << _ONE) - (lowest >> np.uint64(7))  # that byte's eight bits, or 0
     return (word & byte) == byte
 
 
@@ -110,7 +114,7 @@ def _strings(
         if not _is_plain_inline(word):
             if _is_outside(word):
                 length = _length(word)
-                start = record + _signed(word >> np.uint64(32))
+                start = record + _offset(word)
                 report[2] = j
                 if length <= 8:
                     return TOO_SHORT
@@ -155,13 +159,9 @@ def _next_low(buffer: U8, at: Any, count: Any, low: Any) -> Any:
     odd = not _is_ascii(buffer, low, at)
     for record in range(at, at + 8 * count, 8):
         word = load_u64(buffer, record)
-        high = word & _HIGH_BITS
-        lowest = high & (~high + _ONE)
-        byte = (lowest << _ONE) - (lowest >> np.uint64(7))
-        plain = (word & byte) == byte
-        outside = (word & np.uint64(0xC0)) == np.uint64(0x80)
-        length = np.int64((word & np.uint64(0x3F)) | ((word & np.uint64(0xFFFFFF00)) >> np.uint64(2)))
-        start = record + (np.int64(word) >> 32)
+        plain, outside = _is_plain_inline(word), _is_outside(word)
+        length = _length(word)
+        start = record + _offset(word)
         end = start + length
         wrong = (length <= 8) | (start < low) | (end > at)
         odd |= (outside & wrong) | (not (plain | outside))
@@ -266,7 +266,7 @@ def locate(
             word = load_u64(buffer, record)
             far = _is_outside(word)
             length = _length(word) if far else _plain_length(word)
-            start = record + (np.int64(word) >> 32) if far else record
+            start = record + _offset(word) if far else record
             outside = (start < 0) | (start + length > at) | (length <= 8)
             if (far and outside) or not (far or _is_plain_inline(word)):
                 wrong = _strings(buffer, record, 1, 0, at, starts, lengths, done, report)

@@ -22,6 +22,12 @@ def _before(p: Any, i: Any, q: Any, j: Any, sign_p: Any, sign_i: Any) -> Any:
 
 
 @kernel
+def _ahead(a: Any, b: Any, priority: F64, ids: I64, sign_p: Any, sign_i: Any) -> Any:
+    """Does slot a come before slot b?"""
+    return _before(priority[a], ids[a], priority[b], ids[b], sign_p, sign_i)
+
+
+@kernel
 def _order_parent(
     best: I32,
     lead_p: F64,
@@ -172,7 +178,6 @@ def order_first(
 ) -> Any:
     """The first len(slots) slots in order: best-first search with a binary heap of subtrees. O(n log N)."""
     n = len(slots)
-    size = 0
     # a subtree is level << 40 | place; level 0 is a slot itself
     heap = np.empty(7 * (n + 1) * len(levels) + 16, np.int64)
     lead = np.empty(len(heap), np.int32)  # the slot that comes first in it
@@ -190,18 +195,9 @@ def order_first(
             child = 2 * at + 1
             if child >= size:
                 break
-            if child + 1 < size and _before(
-                priority[lead[child + 1]],
-                ids[lead[child + 1]],
-                priority[lead[child]],
-                ids[lead[child]],
-                sign_p,
-                sign_i,
-            ):
+            if child + 1 < size and _ahead(lead[child + 1], lead[child], priority, ids, sign_p, sign_i):
                 child += 1
-            if not _before(
-                priority[lead[child]], ids[lead[child]], priority[lead[at]], ids[lead[at]], sign_p, sign_i
-            ):
+            if not _ahead(lead[child], lead[at], priority, ids, sign_p, sign_i):
                 break
             heap[at], heap[child] = heap[child], heap[at]
             lead[at], lead[child] = lead[child], lead[at]
@@ -225,14 +221,7 @@ def order_first(
                 lead[at] = candidate
                 while at > 0:
                     parent = (at - 1) >> 1
-                    if not _before(
-                        priority[lead[at]],
-                        ids[lead[at]],
-                        priority[lead[parent]],
-                        ids[lead[parent]],
-                        sign_p,
-                        sign_i,
-                    ):
+                    if not _ahead(lead[at], lead[parent], priority, ids, sign_p, sign_i):
                         break
                     heap[at], heap[parent] = heap[parent], heap[at]
                     lead[at], lead[parent] = lead[parent], lead[at]
