@@ -25,6 +25,7 @@ PUBLIC = {
         "DamageError",
         "EmptyBufferError",
         "OstinatoError",
+        "RateLimitError",
         "ReplayBuffer",
         "Results",
         "UsageError",
@@ -37,19 +38,36 @@ PUBLIC = {
     replay: {
         "DEFAULT_PATH",
         "Batch",
+        "ByOutcome",
+        "Dedupe",
         "Draw",
+        "Fifo",
+        "Fresh",
         "Greedy",
+        "KeepBest",
+        "LeastUseful",
+        "Lifo",
+        "LinearSchedule",
         "LowestPriority",
+        "Mixture",
         "Oldest",
+        "PerProgram",
         "Proportional",
+        "RankBased",
+        "RateLimiter",
         "Remover",
         "RemoverIndex",
         "ReplayBuffer",
+        "Reservoir",
         "Sampler",
         "SamplerIndex",
+        "Scope",
         "Stats",
         "Table",
         "Uniform",
+        "Window",
+        "scale_free_priority",
+        "td_priority",
     },
 }
 every_package = pytest.mark.parametrize("package", PUBLIC, ids=lambda package: package.__name__)
@@ -96,7 +114,8 @@ def test_the_errors_are_a_tree():
         ostinato.UsageError.__mro__[1:3],
         ostinato.DamageError.__bases__,
         ostinato.EmptyBufferError.__bases__,
-    ] == [(ostinato.OstinatoError, ValueError), (ostinato.OstinatoError,), (ostinato.OstinatoError,)]
+        ostinato.RateLimitError.__bases__,
+    ] == [(ostinato.OstinatoError, ValueError), *[(ostinato.OstinatoError,)] * 3]
 
 
 @every_package

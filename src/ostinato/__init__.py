@@ -5,7 +5,7 @@ numba, typer or rich.
 """
 
 from ostinato import archive, replay
-from ostinato.errors import DamageError, EmptyBufferError, OstinatoError, UsageError
+from ostinato.errors import DamageError, EmptyBufferError, OstinatoError, RateLimitError, UsageError
 from ostinato.replay import Batch, ReplayBuffer
 from ostinato.result import BuildResult
 from ostinato.results import Results
@@ -18,6 +18,7 @@ __all__ = [
     "DamageError",
     "EmptyBufferError",
     "OstinatoError",
+    "RateLimitError",
     "ReplayBuffer",
     "Results",
     "UsageError",

@@ -3,7 +3,8 @@
     OstinatoError
     ├── UsageError        yours: an argument or a call that cannot work (also a ValueError)
     ├── DamageError       the data's: bytes that are not what they should be, with the place
-    └── EmptyBufferError  nothing to draw from yet
+    ├── EmptyBufferError  nothing to draw from yet
+    └── RateLimitError    a rate limiter's patience ended
 
 Errors of the operating system (a missing file, no space, no permission) pass through unchanged.
 """
@@ -33,6 +34,10 @@ class UsageError(OstinatoError, ValueError):
 
 class EmptyBufferError(OstinatoError):
     """A draw was asked for, but no record can be drawn: push some first."""
+
+
+class RateLimitError(OstinatoError):
+    """A call waited for a rate limiter as long as it may, and has done nothing; the message says what is missing."""
 
 
 class DamageError(OstinatoError):

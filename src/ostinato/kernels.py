@@ -31,6 +31,7 @@ I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
 F64 = NDArray[np.float64]
+F32 = NDArray[np.float32]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -115,7 +116,50 @@ def _pointer(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     return builder.bitcast(builder.gep(array.data, [args[1]]), ir.IntType(64).as_pointer())
 
 
+def _prefetch(typing_context: Any, buffer: Any, index: Any) -> Any:
+    """prefetch(buffer, i64 index): ask for the cache line of buffer[index]; never faults, may be anywhere.
+
+    For an array of two dimensions the index counts items, not rows.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, args[0])
+        byte, number = ir.IntType(8), ir.IntType(32)
+        place = builder.bitcast(builder.gep(array.data, [args[1]]), byte.as_pointer())
+        name = "llvm.prefetch.p0"
+        function = builder.module.globals.get(name)
+        if function is None:
+            kind = ir.FunctionType(ir.VoidType(), [byte.as_pointer(), number, number, number])
+            function = ir.Function(builder.module, kind, name)
+        # for reading, to be kept in all levels, of data
+        builder.call(function, [place, *(ir.Constant(number, k) for k in (0, 3, 1))])
+        return context.get_dummy_value()
+
+    return types.void(buffer, types.int64), generate
+
+
+def _float_bits(typing_context: Any, number: Any) -> Any:
+    """float_bits(f64) -> u64: its bits."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], ir.IntType(64))
+
+    return types.uint64(types.float64), generate
+
+
+def _float_of(typing_context: Any, bits: Any) -> Any:
+    """float_of(u64) -> f64: the number with these bits."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], ir.DoubleType())
+
+    return types.float64(types.uint64), generate
+
+
 load_u64: Callable[[NDArray[Any], Any], Any] = cast("Any", intrinsic(_load_u64))
+prefetch: Callable[[NDArray[Any], Any], None] = cast("Any", intrinsic(_prefetch))
+float_bits: Callable[[Any], Any] = cast("Any", intrinsic(_float_bits))
+float_of: Callable[[Any], Any] = cast("Any", intrinsic(_float_of))
 store_u64: Callable[[NDArray[Any], Any, Any], None] = cast("Any", intrinsic(_store_u64))
 
 

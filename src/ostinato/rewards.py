@@ -44,12 +44,12 @@ def reward(results: Columns | BuildResult, /) -> NDArray[np.float64] | float:
         raise UsageError(
             f"expected Results, a Batch or a BuildResult, got {type(results).__name__}", "results"
         )
-    baseline = results.compiler_cycles
-    clock = np.where(results.measured, results.clock_cycles.data, baseline)
-    saving = np.where(clock < baseline, baseline - clock, np.uint64(0)).astype(np.float64)
-    out = 1.0 + saving / np.maximum(baseline, np.uint64(1)).astype(np.float64)
-    out[results.fallback_used] = FALLBACK
-    out[~results.valid] = INVALID
+    rows = results._rows
+    baseline = rows["compiler_cycles"]
+    saving = np.where(rows["measured"], baseline - np.minimum(rows["clock_cycles"], baseline), np.uint64(0))
+    out: NDArray[np.float64] = 1.0 + saving.astype(np.float64) / np.maximum(baseline, np.uint64(1)).astype(np.float64)
+    out[rows["fallback_used"]] = FALLBACK
+    out[~rows["valid"]] = INVALID
     return out
 
 

@@ -4,9 +4,26 @@ from __future__ import annotations
 
 import logging
 
+import numpy as np
+
 from ostinato import archive
 from ostinato.cli.common import err
-from ostinato.replay import Greedy, LowestPriority, Oldest, Proportional, ReplayBuffer
+from ostinato.replay import (
+    ByOutcome,
+    Dedupe,
+    Greedy,
+    KeepBest,
+    LowestPriority,
+    Oldest,
+    PerProgram,
+    Proportional,
+    RankBased,
+    Remover,
+    ReplayBuffer,
+    Sampler,
+    Window,
+    scale_free_priority,
+)
 from ostinato.result import BuildResult
 from ostinato.results import Results
 
@@ -55,3 +72,33 @@ def exercise() -> None:
     greedy = ReplayBuffer(2000, sampler=Greedy())
     greedy.extend(Results.concat([results] * 50))
     greedy.sample(1)
+    _exercise_others(results)
+
+
+def _exercise_others(results: Results) -> None:
+    """What the samplers and removers call that not every buffer needs."""
+    many = Results.concat([results] * 50)
+    samplers: tuple[Sampler, ...] = (
+        Proportional(replace=False, normalize="largest"),
+        RankBased(normalize="largest"),
+        PerProgram(Proportional()),
+        ByOutcome(improved=1.0),
+        Window(PerProgram(), within=1),
+    )
+    for sampler in samplers:
+        remover: Remover = KeepBest(LowestPriority())
+        buffer = ReplayBuffer(1500, sampler=sampler, remover=remover, seed=0)
+        ids = buffer.extend(many)
+        buffer.sample(2)
+        buffer.update_priorities(buffer.ids()[:1], [2.0])
+        buffer.extend(results)
+        buffer.remove(ids[-1:])
+        buffer.sample(2)
+        draw = buffer.sampler.draw(2, np.random.default_rng(0))
+        if draw.expected is not None:
+            draw.expected(draw.slots)
+    merging = ReplayBuffer(100, dedupe=Dedupe())
+    for _ in range(2):
+        merging.extend(results)
+    merging.sample(1).padded()
+    scale_free_priority([1.0, 2.0], [0, 1])

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.errors import UsageError
+from ostinato.replay.table import Gathered
 from ostinato.result import BuildResult
 from ostinato.results import Columns, Results
 from ostinato.rewards import Reward
@@ -26,6 +27,10 @@ class Batch(Columns):
         priority: float64[B], at the time of the draw.
         probability: float64[B], of being drawn in one draw.
         weight: float32[B], importance weight.
+        times_sampled: int32[B], how often each was drawn so far, this batch included.
+        times_seen: int32[B], how often each came, 1 unless the buffer merges repeats.
+        lowest_cycles, highest_cycles: masked uint64[B], clock cycles: the range over those times; masked where never
+            measured.
 
     A copy of what was drawn: later pushes and updates do not change it. `batch[i]` is a BuildResult,
     a slice or an array of numbers gives Results.
@@ -33,28 +38,49 @@ class Batch(Columns):
 
     def __init__(
         self,
-        rows: NDArray[np.void],
-        stored: NDArray[np.int32],
-        offsets: NDArray[np.int64],
+        gathered: Gathered,
         words: Vocabulary,
         *,
-        ids: NDArray[np.int64],
         tokens: NDArray[np.int32],
-        priority: NDArray[np.float64],
         probability: NDArray[np.float64],
         weight: NDArray[np.float32],
         reward: Reward,
+        merged: tuple[NDArray[Any], ...] = (),
     ) -> None:
-        super().__init__(rows, TokenText(stored, offsets[:-1], np.diff(offsets), words))
+        rows, stored, offsets, ids, priority, times = gathered
+        self._gathered = gathered
+        super().__init__(rows, TokenText(stored, offsets[:-1], offsets[1:] - offsets[:-1], words))
         self.ids = ids
         self.tokens = tokens
         self.offsets = offsets
         self.priority = priority
         self.probability = probability
         self.weight = weight
+        self.times_sampled = times
+        self._merged = merged
         self._reward = reward
-        for array in (ids, tokens, offsets, priority, probability, weight):
+        for array in (ids, tokens, offsets, priority, probability, weight, times):
             array.flags.writeable = False
+
+    @property
+    def times_seen(self) -> NDArray[np.int32]:
+        """int32[B]."""
+        return read_only(self._merged[0] if self._merged else np.ones(len(self), np.int32))
+
+    @property
+    def lowest_cycles(self) -> np.ma.MaskedArray[Any, np.dtype[np.uint64]]:
+        """Masked uint64[B], clock cycles."""
+        return self._range(1)
+
+    @property
+    def highest_cycles(self) -> np.ma.MaskedArray[Any, np.dtype[np.uint64]]:
+        """Masked uint64[B], clock cycles."""
+        return self._range(2)
+
+    def _range(self, which: int) -> np.ma.MaskedArray[Any, np.dtype[np.uint64]]:
+        if not self._merged:
+            return self.clock_cycles
+        return np.ma.MaskedArray(self._merged[which], mask=~self.measured)
 
     @property
     def reward(self) -> NDArray[np.float64]:
@@ -84,9 +110,8 @@ class Batch(Columns):
         Raises:
             UsageError: length < 0, or pad is no int32.
         """
-        counts = np.diff(self.offsets)
         if length is None:
-            length = int(counts.max(initial=0))
+            length = int(np.diff(self.offsets).max(initial=0))
         for name, value, low in (("length", length, 0), ("pad", pad, -(2**31))):
             if (
                 not isinstance(value, (int, np.integer))
@@ -94,8 +119,9 @@ class Batch(Columns):
                 or not low <= value < 2**31
             ):
                 raise UsageError(f"expected an int in [{low}, 2**31), got {value!r}", name)
-        places = np.arange(length)
-        mask = places < counts[:, None]
+        from ostinato.replay import table_kernels as kernels
+
         out = np.full((len(self), length), pad, np.int32)
-        out[mask] = self.tokens[(self.offsets[:-1, None] + places)[mask]]
+        mask = np.zeros((len(self), length), np.bool_)
+        kernels.pad(self.tokens, self.offsets, out, mask.view(np.uint8))
         return out, mask

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from numpy.typing import NDArray
 
 from ostinato import archive
-from ostinato.errors import OstinatoError, UsageError
+from ostinato.errors import DamageError, EmptyBufferError, OstinatoError, RateLimitError, UsageError
+from ostinato.replay import state as states
 from ostinato.replay.batch import Batch
-from ostinato.replay.removers import LowestPriority, Remover
-from ostinato.replay.samplers import Draw, Greedy, Sampler
-from ostinato.replay.table import Table
+from ostinato.replay.dedupe import Dedupe, DedupeIndex
+from ostinato.replay.limiter import Balance, RateLimiter
+from ostinato.replay.mixtures import restore, state_of, under
+from ostinato.replay.removers import LowestPriority, Remover, RemoverIndex
+from ostinato.replay.samplers import Draw, Greedy, Sampler, SamplerIndex, State
+from ostinato.replay.stats import CAUSES, Stats
+from ostinato.replay.table import GONE, GONE_AGE, GONE_NEVER, GONE_TIMES, RECORD_BYTES, Gathered, Table
+from ostinato.replay.trees import OrderTree, Slots
 from ostinato.result import BuildResult
-from ostinato.results import Results
+from ostinato.results import RECORD, Results, packed_rows
 from ostinato.rewards import Reward
 from ostinato.rewards import reward as seed_reward
 from ostinato.text import CHUNK, TokenText
@@ -28,17 +33,8 @@ from ostinato.vocabulary import Vocabulary
 
 DEFAULT_PATH = Path("model/general/v2/replay.rkyv")  # where Trident keeps it
 _PENDING = 4096  # single pushes taken in at once
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """What a buffer has done so far, in records."""
-
-    pushed: int
-    removed: int
-    sampled: int
-    updated: int
-    late_updates: int  # priority updates for ids that were gone, ignored
+_CONFLICTS = 1000  # pairs remembered
+_NO_TOKENS = np.empty(0, np.int32)
 
 
 class ReplayBuffer:
@@ -51,10 +47,17 @@ class ReplayBuffer:
         reward: a record's first priority: columns in, float64[n] out, finite and >= 0.
         seed: of the sampler's random numbers; the same data, calls and seed give the same batches.
         vocabulary: for the tokens of batches; None grows one of the buffer's own.
+        capacity_bytes: bytes at most, counting 116 a record and 4 an instruction; the remover says who leaves.
+        max_age_s: how much older than the newest timestamp that came a record may be, in seconds.
+        max_times_sampled: a record leaves when it was drawn so often.
+        dedupe: merge repeats; None stores them.
+        limiter: keeps drawing and pushing in step; None lets both run free.
 
-    Threads: one may push while many sample and update; every call is whole, under one lock.
-    Memory, when full: about 120 bytes a record and 4 an instruction, up to 40 bytes a record (or a tenth of
-        all tokens, where lists are longer than 130) for tokens of removed records, 45 a distinct instruction.
+    The limits of bytes and age hold after each call. Threads: many may push, sample and update; every call is
+    whole, under one lock.
+    Memory, when full: about 130 bytes a record and 4 an instruction, up to 40 bytes a record (or a tenth of
+        all tokens, where lists are longer than 130) for tokens of removed records, 45 a distinct instruction,
+        and what samplers and removers say of theirs.
 
     Raises:
         UsageError: capacity < 1, or another argument is not what it should be.
@@ -69,38 +72,67 @@ class ReplayBuffer:
         reward: Reward = seed_reward,
         seed: int | None = None,
         vocabulary: Vocabulary | None = None,
+        capacity_bytes: int | None = None,
+        max_age_s: int | None = None,
+        max_times_sampled: int | None = None,
+        dedupe: Dedupe | None = None,
+        limiter: RateLimiter | None = None,
     ) -> None:
-        is_int = isinstance(capacity, (int, np.integer)) and not isinstance(capacity, bool)
-        if not is_int or not 1 <= capacity < 2**31:
-            raise UsageError(f"expected an int in [1, 2**31), got {capacity!r}", "capacity")
-        self.capacity = int(capacity)
+        self.capacity = _integer(capacity, "capacity", 1, 2**31)
         if vocabulary is not None and not isinstance(vocabulary, Vocabulary):
             raise UsageError(f"expected a Vocabulary, got {type(vocabulary).__name__}", "vocabulary")
         self.vocabulary = Vocabulary() if vocabulary is None else vocabulary
         # a vocabulary that maps or refuses unknown words would lose text: then words are kept beside it
-        words = self.vocabulary if self.vocabulary.unknown == "add" else Vocabulary()
-        self._table = Table(self.capacity, words)
-        self._to_tokens = np.empty(0, np.int32)
-        self._remover_settings: Remover = LowestPriority() if remover is None else remover
+        self._words = self.vocabulary if self.vocabulary.unknown == "add" else Vocabulary()
+        self._to_tokens = _NO_TOKENS
         for name, rule, example in (("sampler", sampler, "Uniform()"), ("remover", remover, "Oldest()")):
             if rule is not None and (isinstance(rule, type) or not hasattr(rule, "attach")):
                 shown = f"{rule.__name__} without ()" if isinstance(rule, type) else repr(rule)
                 raise UsageError(f"expected a {name} such as {example}, got {shown}", name)
+        for name, given, kind in (("dedupe", dedupe, Dedupe), ("limiter", limiter, RateLimiter)):
+            if given is not None and not isinstance(given, kind):
+                raise UsageError(f"expected a {kind.__name__}, got {given!r}", name)
         if not callable(reward):
             raise UsageError(f"expected a function of columns, got {reward!r}", "reward")
-        self._sampler = (Greedy() if sampler is None else sampler).attach(self._table)
-        self._remover = self._remover_settings.attach(self._table)
         self._reward = reward
-        is_seed = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool) and seed >= 0
-        if seed is not None and not is_seed:
-            raise UsageError(f"expected an int >= 0 or None, got {seed!r}", "seed")
-        self._rng = np.random.default_rng(seed)
+        self._sampler_settings: Sampler = Greedy() if sampler is None else sampler
+        self._remover_settings: Remover = LowestPriority() if remover is None else remover
+        self._dedupe_settings = dedupe
+        self._capacity_bytes = _optional(capacity_bytes, "capacity_bytes", 1)
+        self._max_age_s = _optional(max_age_s, "max_age_s", 0)
+        self._max_times_sampled = _optional(max_times_sampled, "max_times_sampled", 1)
+        # where a call's outcome depends on the records that are here, nothing is put off
+        self._may_wait = dedupe is None and capacity_bytes is None and max_age_s is None
+        self._rng = np.random.default_rng(None if seed is None else _integer(seed, "seed", 0, None))
         self._lock = threading.RLock()
+        self._balanced = threading.Condition(self._lock)
+        self._balance = None if limiter is None else Balance(limiter)
         self._pending: list[BuildResult] = []
         self._pending_priorities: list[float] = []
         self._halfway = False
-        self._next_id = 0
-        self._sampled = self._updated = self._late = 0
+        self._sampled = self._updated = self._late = self._merged = self._forced = 0
+        self._conflicts: list[tuple[int, int]] = []
+        self._conflict_count = 0
+        self._newest = 0
+        self._removed_by = dict.fromkeys(CAUSES[1:], 0)
+        self._attach()
+
+    def _attach(self) -> None:
+        """A new table, and indexes for it."""
+        table = self._table = Table(self.capacity, self._words, merges=self._dedupe_settings is not None)
+        self._sampler: SamplerIndex = self._sampler_settings.attach(table)
+        self._remover: RemoverIndex = self._remover_settings.attach(table)
+        self._by_time = None
+        if self._max_age_s is not None:
+            self._by_time = OrderTree(
+                table, 1, 1, lambda slots: table.rows["timestamp"][slots].astype(np.float64)
+            )
+        self._dedupe = None if self._dedupe_settings is None else DedupeIndex(table, self._dedupe_settings)
+
+    @property
+    def sampler(self) -> SamplerIndex:
+        """The sampler at work: `buffer.sampler.cursor` of Fresh, `.version` of Window, `.parts` of Mixture."""
+        return self._sampler
 
     # --- taking in ------------------------------------------------------------------------------------------
 
@@ -109,7 +141,7 @@ class ReplayBuffer:
 
         Raises:
             UsageError: it is none; its reward is no finite number >= 0; or a word is unknown and the
-                vocabulary raises. Nothing is taken in.
+                vocabulary raises. RateLimitError: too little was drawn meanwhile. Nothing is taken in.
 
         Cost: about 4 us amortised, O(log N); the work is done for many at once, before the next draw or query.
         A reward of your own is called at once, which costs what it costs and about 15 us more.
@@ -120,12 +152,19 @@ class ReplayBuffer:
             if self.vocabulary.unknown == "raise":
                 self.vocabulary.ids(result.generated_tasm)
             self._check_whole()
-            identity = self._next_id
+            if not self._may_wait:
+                return int(self.extend([result])[0])
+            table = self._table
+            priority = None
             if self._reward is not seed_reward:
-                rewards = self._rewards(Results.concat([result]), np.array([identity]))
-                self._pending_priorities.append(float(rewards[0]))
+                priority = float(self._rewards(Results.concat([result]), np.array([table.next_id]))[0])
+            if self._balance is not None:
+                self._wait_to_insert(1)
+            if priority is not None:
+                self._pending_priorities.append(priority)
             self._pending.append(result)
-            self._next_id += 1
+            identity = table.next_id
+            table.next_id += 1
             if len(self._pending) >= _PENDING:
                 self._flush()
             return identity
@@ -138,27 +177,47 @@ class ReplayBuffer:
         Args:
             priorities: float64[n], finite and >= 0; None asks the reward.
         Raises:
-            UsageError: a priority is not; or a word is unknown and the vocabulary raises. Nothing is taken in.
+            UsageError: a priority is not; or a word is unknown and the vocabulary raises.
+            RateLimitError: too little was drawn meanwhile. Nothing is taken in.
 
-        Cost: 1 to 2 us a record of 30 instructions, O(log N).
+        The id of a repeat that was merged is gone at once. Cost: 0.3 to 1 us a record of 30 instructions, O(log N).
         """
         whole = results if isinstance(results, Results) else Results.concat([results])
         with self._lock:
             self._flush()
-            first = self._next_id
+            if self._balance is not None:
+                self._check_extend(whole, priorities)
+                self._wait_to_insert(len(whole))
+                self._flush()
+            first = self._table.next_id
             ids = np.arange(first, first + len(whole))
-            if priorities is None:
-                given = self._rewards(whole, ids)
-            else:
-                given = _numbers(priorities, "priorities")
-                _check_priorities(given, ids, "priorities")
-            if self.vocabulary.unknown == "raise":
-                whole.tokens(self.vocabulary)
+            given = self._check_extend(whole, priorities)
             for start in range(0, len(whole), CHUNK):
                 part = slice(start, start + CHUNK)
                 self._take_in(whole[part], ids[part], given[part])
-                self._next_id += len(ids[part])
             return ids
+
+    def _check_extend(self, whole: Results, priorities: npt.ArrayLike | None) -> NDArray[np.float64]:
+        """The priorities of records to come, or an error."""
+        first = self._table.next_id
+        ids = np.arange(first, first + len(whole))
+        if priorities is None:
+            given = self._rewards(whole, ids)
+        else:
+            given = _numbers(priorities, "priorities")
+            _check_priorities(given, ids, "priorities")
+        if self.vocabulary.unknown == "raise":
+            whole.tokens(self.vocabulary)
+        return given
+
+    def remove(self, ids: npt.ArrayLike) -> int:
+        """Remove these records; returns how many were still here. O(log N) each."""
+        with self._lock:
+            self._flush()
+            slots = np.unique(self._table.find(self._ids(ids)))
+            slots = slots[slots >= 0]
+            self._remove(slots, "request")
+            return len(slots)
 
     def update_priorities(self, ids: npt.ArrayLike, priorities: npt.ArrayLike) -> int:
         """Give records new priorities; returns how many ids were still here. Of one given twice, the last counts.
@@ -187,42 +246,101 @@ class ReplayBuffer:
 
     # --- handing out ----------------------------------------------------------------------------------------
 
-    def sample(self, n: int, *, rng: np.random.Generator | None = None) -> Batch:
+    def sample(self, n: int | None = None, *, rng: np.random.Generator | None = None) -> Batch:
         """Draw n records by the buffer's sampler.
 
         Args:
-            n: how many, >= 0. `Greedy` gives all there are when that is fewer; others draw with replacement.
+            n: how many, >= 0. Samplers without replacement or chance give all there are when that is fewer. None:
+                as many as the sampler itself says (`Fresh`, or a `Mixture` with "all").
             rng: random numbers to use instead of the buffer's own.
         Raises:
-            EmptyBufferError: there is nothing to draw (`Greedy` gives an empty batch then).
+            EmptyBufferError: there is nothing to draw (samplers without chance give an empty batch then).
+            RateLimitError: too few records came meanwhile.
 
-        Cost: O(n log N), and copies the n records.
+        With `max_times_sampled`, draws of a record beyond that are drawn again from the rest; the batch is shorter when
+        nothing is left. Cost: O(n log N), and copies the n records.
         """
-        if not isinstance(n, (int, np.integer)) or isinstance(n, bool) or n < 0:
+        if n is not None and (not isinstance(n, (int, np.integer)) or isinstance(n, bool) or n < 0):
             raise UsageError(f"expected an int >= 0, got {n!r}", "n")
         if rng is not None and not isinstance(rng, np.random.Generator):
             raise UsageError(f"expected a numpy Generator, got {type(rng).__name__}", "rng")
         with self._lock:
             self._flush()
-            table = self._table
+            if self._balance is not None:
+                self._wait_to_sample(n)
+            random = self._rng if rng is None else rng
             if n == 0:
-                draw = Draw(np.empty(0, np.int64), np.empty(0), np.empty(0, np.float32))
+                none = np.empty(0, np.int64)
+                batch = self._batch(Draw(none, np.empty(0), np.empty(0, np.float32)))
+            elif self._max_times_sampled is None:
+                batch = self._batch(self._sampler.draw(n, random))
             else:
-                draw = self._sampler.draw(int(n), self._rng if rng is None else rng)
-            self._sampled += len(draw.slots)
-            rows, stored, offsets = table.gather(draw.slots)
-            return Batch(
-                rows,
-                stored,
-                offsets,
-                table.words,
-                ids=table.ids[draw.slots],
-                tokens=self._in_vocabulary(stored),
-                priority=table.priority[draw.slots],
-                probability=draw.probability,
-                weight=draw.weight,
-                reward=self._reward,
+                batch = self._sample_limited(n, random)
+            self._table.draws += 1
+            self._sampled += len(batch)
+            if self._balance is not None:
+                self._balance.sampled += len(batch)
+                self._balanced.notify_all()
+            return batch
+
+    def _batch(self, draw: Draw) -> Batch:
+        """Gather what was drawn, and count it."""
+        table = self._table
+        slots = draw.slots
+        gathered = table.gather(slots, sampled=True)
+        merged: tuple[NDArray[Any], ...] = ()
+        if self._dedupe is not None:
+            merged = table.times_seen[slots], table.lowest[slots], table.highest[slots]
+        self._remover.sampled(slots)
+        return self._make_batch(gathered, draw.probability, draw.weight, merged)
+
+    def _make_batch(
+        self,
+        gathered: Gathered,
+        probability: NDArray[np.float64],
+        weight: NDArray[np.float32],
+        merged: tuple[NDArray[Any], ...],
+    ) -> Batch:
+        tokens = self._in_vocabulary(gathered.tokens)
+        return Batch(
+            gathered, self._words, tokens=tokens, probability=probability, weight=weight, reward=self._reward,
+            merged=merged,
+        )  # fmt: skip
+
+    def _sample_limited(self, n: int | None, rng: np.random.Generator) -> Batch:
+        """Draw until n are together, no record more often than it may; those that are worn out leave."""
+        assert self._max_times_sampled is not None
+        table, most = self._table, self._max_times_sampled
+        parts: list[Batch] = []
+        missing = n
+        while True:
+            try:
+                draw = self._sampler.draw(missing, rng)
+            except EmptyBufferError:
+                if parts:
+                    break  # all that was here has been given
+                raise
+            order = np.argsort(draw.slots, kind="stable")
+            drawn = draw.slots[order]
+            turn = np.empty(len(drawn), np.int64)  # the how-manieth of its record each draw is
+            turn[order] = np.arange(len(drawn)) - np.searchsorted(drawn, drawn)
+            kept = table.times_sampled[draw.slots] + turn < most
+            parts.append(
+                self._batch(Draw(draw.slots[kept], draw.probability[kept], draw.weight[kept], draw.expected))
             )
+            left = np.unique(draw.slots)
+            self._remove(left[table.times_sampled[left] >= most], "max_times_sampled")
+            if missing is None or len(draw.slots) < missing:
+                break
+            missing -= int(kept.sum())
+            if not missing:
+                break
+        if len(parts) == 1:
+            return parts[0]
+        gathered = Gathered.concat([part._gathered for part in parts])
+        merged = tuple(np.concatenate(columns) for columns in zip(*[p._merged for p in parts], strict=True))
+        probability = np.concatenate([part.probability for part in parts])
+        return self._make_batch(gathered, probability, np.concatenate([p.weight for p in parts]), merged)
 
     def get(self, identity: int) -> BuildResult:
         """The build result with this id.
@@ -275,8 +393,8 @@ class ReplayBuffer:
         """A copy of all records: highest priority first (of equals the oldest), or oldest first. O(N log N)."""
         with self._lock:
             self._flush()
-            rows, stored, offsets = self._table.gather(self._ordered(order))
-            return Results(rows, TokenText(stored, offsets[:-1], np.diff(offsets), self._table.words))
+            rows, stored, offsets, *_ = self._table.gather(self._ordered(order))
+            return Results(rows, TokenText(stored, offsets[:-1], np.diff(offsets), self._words))
 
     def __iter__(self) -> Iterator[BuildResult]:
         """All records as they are now, oldest first."""
@@ -285,16 +403,34 @@ class ReplayBuffer:
     def __repr__(self) -> str:
         return f"ReplayBuffer({len(self):,} of {self.capacity:,} build results)"
 
+    def conflicts(self) -> NDArray[np.int64]:
+        """int64[n, 2]: ids of records that are equal but not in their verdict, the earlier first; the last 1,000."""
+        with self._lock:
+            self._flush()
+            return np.array(self._conflicts, np.int64).reshape(-1, 2)
+
     def stats(self) -> Stats:
         """Counts since the buffer was made."""
         with self._lock:
             self._flush()
+            table = self._table
+            gone = int(table.counters[GONE])
+            by_capacity = gone - sum(self._removed_by.values())
             return Stats(
-                pushed=self._next_id,
-                removed=self._next_id - self._table.count,
+                pushed=table.next_id,
+                inserted=table.next_id - self._merged,
+                merged=self._merged,
+                conflicts=self._conflict_count,
+                removed=gone,
+                removed_by={"capacity": by_capacity, **self._removed_by},
+                forced=self._forced + getattr(self._remover, "forced", 0),
                 sampled=self._sampled,
+                batches=table.draws,
                 updated=self._updated,
                 late_updates=self._late,
+                age_at_removal=int(table.counters[GONE_AGE]) / gone if gone else None,
+                times_sampled_at_removal=int(table.counters[GONE_TIMES]) / gone if gone else None,
+                never_sampled=int(table.counters[GONE_NEVER]),
             )
 
     @property
@@ -342,17 +478,25 @@ class ReplayBuffer:
         reward: Reward = seed_reward,
         seed: int | None = None,
         vocabulary: Vocabulary | None = None,
+        **limits: Any,
     ) -> ReplayBuffer:
         """A buffer of the records in an archive, pushed in the file's order; a missing file gives an empty one.
 
         Args:
             path: None is Trident's, `model/general/v2/replay.rkyv`.
-            sampler, remover, reward, seed, vocabulary: as for ReplayBuffer. Priorities are computed anew.
+            sampler, remover, reward, seed, vocabulary, and the limits: as for ReplayBuffer. Priorities are
+                computed anew.
         Raises:
             DamageError: rkyv would refuse the file. OSError: as the system says.
         """
         buffer = cls(
-            capacity, sampler=sampler, remover=remover, reward=reward, seed=seed, vocabulary=vocabulary
+            capacity,
+            sampler=sampler,
+            remover=remover,
+            reward=reward,
+            seed=seed,
+            vocabulary=vocabulary,
+            **limits,
         )
         try:
             results = archive.read(DEFAULT_PATH if path is None else path)
@@ -361,11 +505,140 @@ class ReplayBuffer:
         buffer.extend(results)
         return buffer
 
+    def state_dict(self) -> State:
+        """Everything as named arrays, for numpy.savez or torch.save: a buffer that loads it goes on with the same draws.
+
+        Records, priorities, times sampled, ids, counts, the random state, the sampler's own state (cursor, window,
+        ...) and the limiter's. Cost: O(N log N), a copy of all records.
+        """
+        with self._lock:
+            self._flush()
+            table = self._table
+            gathered = table.gather(np.arange(table.count))
+            data, ends = self._words.spans()
+            counts = [
+                self._sampled, self._updated, self._late, self._merged, self._forced_total(),
+                self._conflict_count, self._newest, table.next_id, table.draws,
+                *self._removed_by.values(), *table.counters.tolist(),
+            ]  # fmt: skip
+            out: State = {
+                "settings": states.text(self._describe()),
+                "random": states.text(self._rng.bit_generator.state),
+                "counts": np.array(counts, np.uint64),
+                "rows": gathered.rows.view(np.uint8).reshape(-1, RECORD.itemsize),
+                "tokens": gathered.tokens,
+                "offsets": gathered.offsets,
+                "ids": gathered.ids,
+                "priority": gathered.priority,
+                "times_sampled": gathered.times_sampled,
+                "words": data[: int(ends[-1])].copy(),
+                "word_ends": ends.copy(),
+                "conflicts": np.array(self._conflicts, np.int64).reshape(-1, 2),
+            }
+            if self._dedupe is not None:
+                for name in ("times_seen", "lowest", "highest"):
+                    out[name] = getattr(table, name)[: table.count].copy()
+            if self._balance is not None:
+                out["limiter"] = np.array([self._balance.inserted, self._balance.sampled])
+            for prefix, index in (("sampler", self._sampler), ("remover", self._remover)):
+                out |= {f"{prefix}.{name}": array for name, array in state_of(index).items()}
+            return out
+
+    def load_state_dict(self, state: State) -> None:
+        """Become the buffer that `state_dict` was called on; what is here is forgotten.
+
+        Raises:
+            UsageError: it had another capacity, sampler, remover or other limits. DamageError: the state is none.
+                The buffer is as it was.
+
+        Cost: O(N log N).
+        """
+        with self._lock:
+            self._flush()
+            reader = states.Reader(state)
+            described = states.described(reader)
+            if described != self._describe():
+                raise UsageError(
+                    f"the state is of a buffer with {described}, this has {self._describe()}", "state"
+                )
+            restored = states.records(reader, self.capacity, merges=self._dedupe is not None)
+            generator = states.generator(reader, self._rng)
+            kept = self._table, self._sampler, self._remover, self._by_time, self._dedupe
+            try:
+                self._attach()
+                self._restore(restored, state)
+            except BaseException:
+                self._table, self._sampler, self._remover, self._by_time, self._dedupe = kept
+                raise
+            self._rng = generator
+            (
+                self._sampled, self._updated, self._late, self._merged, self._forced, self._conflict_count,
+                self._newest,
+            ) = restored.counts[:7]  # fmt: skip
+            self._removed_by = dict(zip(CAUSES[1:], restored.counts[9:13], strict=True))
+            self._conflicts = [(int(a), int(b)) for a, b in restored.conflicts]
+            if self._balance is not None:
+                self._balance.inserted, self._balance.sampled = restored.limiter
+
+    def _restore(self, restored: states.Records, state: State) -> None:
+        table = self._table
+        tokens = np.array(self._words.ids(restored.words), np.int32)[restored.gathered.tokens]
+        counters = np.array(restored.counts[13:], np.int64)
+        table.restore(
+            restored.gathered._replace(tokens=tokens), restored.counts[7], counters, restored.merged
+        )
+        table.draws = restored.counts[8]
+        everything = np.arange(table.count)
+        self._sampler.changed(everything)
+        self._moved_beside(everything)
+        restore(self._sampler, under(state, "sampler."))
+        restore(self._remover, under(state, "remover."))
+
+    def _describe(self) -> dict[str, Any]:
+        """What must be the same for a state to fit."""
+        return {
+            "capacity": self.capacity,
+            "sampler": _shape(self._sampler_settings),
+            "remover": _shape(self._remover_settings),
+            "capacity_bytes": self._capacity_bytes,
+            "max_age_s": self._max_age_s,
+            "max_times_sampled": self._max_times_sampled,
+            "dedupe": None if self._dedupe_settings is None else list(self._dedupe_settings.key),
+            "limiter": self._balance is not None,
+        }
+
+    def save_state(self, path: str | os.PathLike[str]) -> None:
+        """Write `state_dict()` to an npz file, whole or not at all; a kill leaves the old one or the new one.
+
+        Raises:
+            OSError: as the system says; the old file is untouched.
+        """
+        states.write(path, self.state_dict())
+
+    def load_state(self, path: str | os.PathLike[str]) -> None:
+        """Go on from what `save_state` wrote; see `load_state_dict`.
+
+        Raises:
+            DamageError: it is no such file, or damaged. OSError: as the system says. UsageError: see there.
+        """
+        try:
+            self.load_state_dict(states.read(path))
+        except DamageError as error:
+            error.source = os.fspath(path)
+            raise
+
     def check(self) -> None:
-        """State every invariant of the table; for tests."""
+        """State every invariant of the table and the indexes; for tests."""
         with self._lock:
             self._flush()
             self._table.check()
+            for index in (self._sampler, self._remover, self._by_time, self._dedupe):
+                for checked in (
+                    index,
+                    *(getattr(index, name, None) for name in ("tree", "forest", "ranking")),
+                ):
+                    if checked is not None and hasattr(checked, "check"):
+                        checked.check()
 
     # --- inside ---------------------------------------------------------------------------------------------
 
@@ -379,7 +652,8 @@ class ReplayBuffer:
         if not self._pending:
             return
         results = Results.concat(self._pending)
-        ids = np.arange(self._next_id - len(self._pending), self._next_id)
+        next_id = self._table.next_id
+        ids = np.arange(next_id - len(self._pending), next_id)
         # a reward of the user's own has been asked for each already
         own = self._pending_priorities
         self._take_in(results, ids, np.array(own) if own else seed_reward(results))
@@ -394,16 +668,131 @@ class ReplayBuffer:
         if not len(ids):
             return
         table = self._table
-        tokens = table.translate(
-            results.generated_tasm
-        )  # first: damaged text is found before anything changes
-        self._halfway = (
-            True  # an interrupt, or no memory, between these would pair ids with the wrong records
-        )
+        # first: damaged text is found before anything changes
+        tokens = table.translate(results.generated_tasm)
+        # an interrupt, or no memory, between these would pair ids with the wrong records
+        self._halfway = True
+        if self._max_age_s is not None:
+            self._newest = max(self._newest, int(results.timestamp.max()))
+        if self._dedupe is None:
+            self._place(results, tokens, ids, priorities)
+        else:
+            self._merge_and_place(self._dedupe, results, tokens, ids, priorities)
+        table.next_id = max(table.next_id, int(ids[-1]) + 1)
+        self._halfway = False
+        self._keep_limits()
+
+    def _place(
+        self,
+        results: Results,
+        tokens: NDArray[np.int32],
+        ids: NDArray[np.int64],
+        priorities: NDArray[np.float64],
+    ) -> None:
+        table = self._table
         table.make_room(len(ids))
         slots, removed = self._remover.place(results, priorities, ids)
-        self._sampler.changed(table.take_in(results, tokens, ids, slots, removed))
+        changed = table.take_in(results, tokens, ids, slots, removed)
+        self._sampler.changed(changed)
+        self._moved_beside(changed, remover=False)
+
+    def _merge_and_place(
+        self,
+        dedupe: DedupeIndex,
+        results: Results,
+        tokens: NDArray[np.int32],
+        ids: NDArray[np.int64],
+        priorities: NDArray[np.float64],
+    ) -> None:
+        table = self._table
+        rows = packed_rows(results)
+        into, against = dedupe.match(results, tokens)
+        fresh = np.flatnonzero(into == -1)
+        for k in fresh[against[fresh] != -1].tolist():
+            other = table.ids[against[k]] if against[k] >= 0 else ids[-2 - against[k]]
+            self._conflicts.append((int(other), int(ids[k])))
+            self._conflict_count += 1
+        del self._conflicts[:-_CONFLICTS]
+        known = np.flatnonzero(into >= 0)
+        table.merge(into[known], rows[known])
+        if self._by_time is not None:
+            self._by_time.changed(into[known])
+        twins = np.flatnonzero(into < -1)
+        self._merged += len(known) + len(twins)
+        if len(fresh):
+            first = results if len(fresh) == len(ids) else results[fresh]
+            tokens = tokens if first is results else table.translate(first.generated_tasm)
+            self._place(first, tokens, ids[fresh], priorities[fresh])
+        if len(twins):
+            slots = table.find(ids[-2 - into[twins]])
+            here = slots >= 0
+            table.merge(slots[here], rows[twins[here]])
+            if self._by_time is not None:
+                self._by_time.changed(slots[here])
+
+    def _moved_beside(self, slots: Slots, *, remover: bool = True) -> None:
+        """Tell all but the sampler that slots have other records; the remover itself placed those that came."""
+        if remover:
+            self._remover.moved(slots)
+        if self._by_time is not None:
+            self._by_time.changed(slots)
+        if self._dedupe is not None:
+            self._dedupe.moved(slots)
+
+    def _remove(self, slots: Slots, cause: str) -> None:
+        if not len(slots):
+            return
+        self._halfway = True
+        if cause == "capacity_bytes" and hasattr(self._remover, "protected"):
+            self._forced += int(self._remover.protected(slots).sum())
+        changed = self._table.take_out(slots)
+        self._sampler.changed(changed)
+        self._moved_beside(changed)
+        self._removed_by[cause] += len(slots)
         self._halfway = False
+
+    def _keep_limits(self) -> None:
+        """Remove what is too old or too much."""
+        table = self._table
+        if self._by_time is not None and self._max_age_s is not None:
+            n = 64
+            while True:
+                slots = self._by_time.first(n)
+                old = table.rows["timestamp"][slots].astype(object) + self._max_age_s < self._newest
+                if len(slots) < n or not old.all():
+                    break
+                n *= 4
+            self._remove(slots[old.astype(bool)], "max_age")
+        if self._capacity_bytes is not None:
+            while (over := table.record_bytes - self._capacity_bytes) > 0:
+                slots = self._remover.first(1 + over // RECORD_BYTES)
+                freed = np.cumsum(RECORD_BYTES + 4 * table.token_counts(slots))
+                self._remove(slots[: int(np.searchsorted(freed, over)) + 1], "capacity_bytes")
+
+    def _forced_total(self) -> int:
+        return self._forced + int(getattr(self._remover, "forced", 0))
+
+    # --- waiting for the limiter ----------------------------------------------------------------------------
+
+    def _wait_to_insert(self, m: int) -> None:
+        assert self._balance is not None
+        balance = self._balance
+        self._wait(lambda: balance.insert_lacks(m))
+        balance.inserted += m
+        self._balanced.notify_all()
+
+    def _wait_to_sample(self, n: int | None) -> None:
+        assert self._balance is not None
+        balance = self._balance
+        self._wait(lambda: balance.sample_lacks(1 if n is None else n, len(self)))
+        self._flush()
+
+    def _wait(self, lacks: Callable[[], str]) -> None:
+        assert self._balance is not None
+        timeout_s = self._balance.settings.timeout_s
+        if not lacks() or self._balanced.wait_for(lambda: not lacks(), min(timeout_s, threading.TIMEOUT_MAX)):
+            return
+        raise RateLimitError(f"waited {timeout_s:g} s for {lacks()}")
 
     def _rewards(self, results: Results, ids: NDArray[np.int64]) -> NDArray[np.float64]:
         rewards = _numbers(self._reward(results), "reward")
@@ -430,7 +819,7 @@ class ReplayBuffer:
         raise UsageError(f"expected 'priority' or 'age', got {order!r}", "order")
 
     def _in_vocabulary(self, stored: NDArray[np.int32]) -> NDArray[np.int32]:
-        words = self._table.words
+        words = self._words
         if words is self.vocabulary:
             return stored
         known = len(self._to_tokens)
@@ -438,6 +827,25 @@ class ReplayBuffer:
             new = self.vocabulary.ids([words.word(i) for i in range(known, len(words))])
             self._to_tokens = np.concatenate([self._to_tokens, np.array(new, np.int32)])
         return self._to_tokens[stored]
+
+
+def _integer(value: Any, name: str, low: int, end: int | None) -> int:
+    is_int = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not is_int or value < low or (end is not None and value >= end):
+        allowed = f">= {low}" if end is None else f"in [{low}, 2**{end.bit_length() - 1})"
+        raise UsageError(f"expected an int {allowed}, got {value!r}", name)
+    return int(value)
+
+
+def _optional(value: Any, name: str, low: int) -> int | None:
+    return None if value is None else _integer(value, name, low, None)
+
+
+def _shape(settings: Any) -> Any:
+    """Of what classes a sampler or remover is made, and the numbers that its state depends on."""
+    parts = [_shape(part) for part, _ in getattr(settings, "parts", ())]
+    inner = [_shape(settings.inner)] if hasattr(settings, "inner") else []
+    return [type(settings).__name__, *parts, *inner]
 
 
 def _numbers(values: npt.ArrayLike, name: str) -> NDArray[np.float64]:

@@ -14,9 +14,9 @@ from ostinato.kernels import F64, I32, I64, kernel
 
 
 @kernel
-def _before(p: Any, i: Any, q: Any, j: Any, sign_p: Any, sign_i: Any) -> Any:
+def before(p: Any, i: Any, q: Any, j: Any, sign_p: Any, sign_i: Any) -> Any:
     """Does (priority p, id i) come before (q, j)? Signs of -1 turn an order round."""
-    if p != q:
+    if sign_p * p != sign_p * q:  # a sign of 0 leaves the id alone to decide
         return sign_p * p < sign_p * q
     return sign_i * i < sign_i * j
 
@@ -24,11 +24,11 @@ def _before(p: Any, i: Any, q: Any, j: Any, sign_p: Any, sign_i: Any) -> Any:
 @kernel
 def _ahead(a: Any, b: Any, priority: F64, ids: I64, sign_p: Any, sign_i: Any) -> Any:
     """Does slot a come before slot b?"""
-    return _before(priority[a], ids[a], priority[b], ids[b], sign_p, sign_i)
+    return before(priority[a], ids[a], priority[b], ids[b], sign_p, sign_i)
 
 
 @kernel
-def _order_parent(
+def order_parent(
     best: I32,
     lead_p: F64,
     lead_i: I64,
@@ -61,7 +61,7 @@ def _order_parent(
 
 
 @kernel
-def _order_raise(
+def order_raise(
     best: I32,
     lead_p: F64,
     lead_i: I64,
@@ -77,7 +77,7 @@ def _order_raise(
     for level in range(len(levels)):
         place >>= 3
         node = levels[level] + place
-        first, p, i = _order_parent(
+        first, p, i = order_parent(
             best, lead_p, lead_i, levels, level, place, priority, ids, count, sign_p, sign_i
         )
         if first == best[node] and p == lead_p[node] and i == lead_i[node]:
@@ -100,7 +100,7 @@ def order_set(
 ) -> Any:
     """Recompute the ancestors of these slots."""
     for k in range(len(slots)):
-        _order_raise(best, lead_p, lead_i, levels, slots[k], priority, ids, count, sign_p, sign_i)
+        order_raise(best, lead_p, lead_i, levels, slots[k], priority, ids, count, sign_p, sign_i)
 
 
 @kernel
@@ -124,7 +124,7 @@ def order_build(
         width = (width + 7) >> 3
         for place in range(width):
             node = levels[level] + place
-            best[node], lead_p[node], lead_i[node] = _order_parent(
+            best[node], lead_p[node], lead_i[node] = order_parent(
                 best, lead_p, lead_i, levels, level, place, priority, ids, count, sign_p, sign_i
             )
 
@@ -152,7 +152,7 @@ def order_replace(
     top = levels[len(levels) - 1]
     for k in range(len(new_ids)):
         first = best[top]
-        if _before(new_priority[k], new_ids[k], priority[first], ids[first], sign_p, sign_i):
+        if before(new_priority[k], new_ids[k], priority[first], ids[first], sign_p, sign_i):
             slots[k] = -1
             removed[k] = new_ids[k]
             continue
@@ -160,7 +160,7 @@ def order_replace(
         removed[k] = ids[first]
         priority[first] = new_priority[k]
         ids[first] = new_ids[k]
-        _order_raise(best, lead_p, lead_i, levels, first, priority, ids, count, sign_p, sign_i)
+        order_raise(best, lead_p, lead_i, levels, first, priority, ids, count, sign_p, sign_i)
 
 
 @kernel

@@ -1,9 +1,10 @@
 """Table: the records a buffer holds, in slots.
 
-Layout, one place per slot: `rows` (the fields, one cache line), `blocks` (where the tokens are), `ids`, `priority`.
-Slots 0 .. count-1 are in use, always; a record that goes makes room for the one that comes. Tokens lie in
-an arena of int32 blocks (slot, length, tokens); dead blocks are squeezed out before they take more than 6
-cells a record, or 1/16. An open-addressing index of int32 leads from id to slot.
+Layout, one place per slot: `rows` (the fields, one cache line), `blocks` (where the tokens are), `ids`, `priority`,
+`times_sampled`. Slots 0 .. count-1 are in use, always: a record that comes takes the slot of one that goes, and
+where one goes alone the last one moves into its slot. Tokens lie in an arena of int32 blocks (slot, length,
+tokens); dead blocks are squeezed out before they take more than 6 cells a record, or 1/16. An open-addressing
+index leads from id to slot.
 
 Rule of this file: nothing here chooses. Removers write `priority`, `ids` and `count` when they place new
 records; `take_in` then does the rest.
@@ -12,55 +13,110 @@ records; `take_in` then does the rest.
 from __future__ import annotations
 
 import weakref
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.errors import UsageError
-from ostinato.results import COLUMNS, RECORD, Results
+from ostinato.results import RECORD, Results, packed_rows
 from ostinato.text import Text, TokenText
 from ostinato.vocabulary import Vocabulary
 
-VALID, USED, DEAD = range(3)  # as in table_kernels, which needs numba
+VALID, USED, DEAD, GONE, GONE_AGE, GONE_TIMES, GONE_NEVER = range(7)  # as in table_kernels, which needs numba
 _FIRST_ROOM = 1024
 _FIRST_CELLS = 4096
 _COUNT_BITS = 28  # as in table_kernels
+_RECENT = 4096  # places of records drawn lately, so that their updates need no search
+_COLUMNS = ("ids", "priority", "times_sampled", "_rows", "_blocks")
+_MERGED_COLUMNS = ("times_seen", "lowest", "highest")
+RECORD_BYTES = (
+    116  # of a record that is here, tokens aside: its row, its places in the columns, index and arena
+)
+
+
+class Gathered(NamedTuple):
+    """Copies of n records' columns; `tokens` int32[k] lie one record after the other, from offsets[i] on."""
+
+    rows: NDArray[np.void]
+    tokens: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    ids: NDArray[np.int64]
+    priority: NDArray[np.float64]
+    times_sampled: NDArray[np.int32]
+
+    @classmethod
+    def concat(cls, parts: list[Gathered]) -> Gathered:
+        """One after the other."""
+        joined = {
+            name: np.concatenate([getattr(part, name) for part in parts])
+            for name in cls._fields
+            if name != "offsets"
+        }
+        counts = np.concatenate([np.diff(part.offsets) for part in parts])
+        return cls(offsets=np.concatenate([[0], np.cumsum(counts)]), **joined)
 
 
 class Table:
-    """Records in slots; see the module. Read `priority`, `ids`, `count` and `room`, do not write them.
+    """Records in slots; see the module. Read what is named here, do not write it.
 
     Attributes:
         capacity: slots at most. room: slots allocated so far. count: slots in use.
-        ids: int64[room], rising in time, never reused. priority: float64[room].
+        ids: int64[room], never reused. priority: float64[room]. times_sampled: int32[room].
+        times_seen: int32[room], lowest, highest: uint64[room], where repeats are merged: how often a record came,
+            and the range of its measured clock_cycles (lowest above highest where there are none); else empty.
+        next_id: the id that the next record gets. draws: batches drawn so far.
         words: the vocabulary of the stored tokens.
     """
 
-    def __init__(self, capacity: int, words: Vocabulary) -> None:
+    def __init__(self, capacity: int, words: Vocabulary, *, merges: bool = False) -> None:
+        self._columns = _COLUMNS + _MERGED_COLUMNS if merges else _COLUMNS
         self.capacity = capacity
         self.words = words
         self.count = 0
         self.room = 0
+        self.next_id = 0
+        self.draws = 0
         self.ids = np.empty(0, np.int64)
         self.priority = np.empty(0, np.float64)
+        self.times_sampled = np.empty(0, np.int32)
+        self.times_seen = np.empty(0, np.int32)
+        self.lowest, self.highest = np.empty(0, np.uint64), np.empty(0, np.uint64)
         self._rows = np.empty(0, RECORD)
         self._blocks = np.empty(0, np.int64)
-        self._index = np.empty(0, np.int32)
+        self._index = np.empty(0, np.int64)
+        self._recent = np.zeros(_RECENT, np.int64)
         self._arena = np.empty(0, np.int32)
         self._touched = 0  # cells of the arena that memory has been given for
-        self._counters = np.zeros(3, np.int64)
+        self.counters = np.zeros(7, np.int64)
         self._remaps: weakref.WeakKeyDictionary[Vocabulary, NDArray[np.int32]] = weakref.WeakKeyDictionary()
 
     @property
     def valid_count(self) -> int:
         """Records that are valid and no fallback. O(1)."""
-        return int(self._counters[VALID])
+        return int(self.counters[VALID])
+
+    @property
+    def rows(self) -> NDArray[np.void]:
+        """RECORD[count]: a view of the fields."""
+        return self._rows[: self.count]
+
+    def content(self) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int32]]:
+        """(rows as bytes, blocks, arena), for kernels that compare contents."""
+        return as_bytes(self._rows), self._blocks, self._arena
 
     @property
     def nbytes(self) -> int:
         """Bytes in use for all of this, the vocabulary aside."""
-        arrays = (self.ids, self.priority, self._rows, self._blocks, self._index)
-        return sum(array.nbytes for array in arrays) + 4 * self._touched
+        names = (*self._columns, "_index", "_recent")
+        return sum(int(getattr(self, name).nbytes) for name in names) + 4 * self._touched
+
+    @property
+    def record_bytes(self) -> int:
+        """RECORD_BYTES a record and 4 an instruction, of what is here now. O(1)."""
+        # a block's slot and length are among the RECORD_BYTES
+        cells = int(self.counters[USED] - self.counters[DEAD]) - 2 * self.count
+        return RECORD_BYTES * self.count + 4 * cells
 
     def make_room(self, new: int) -> None:
         """Have slots for `new` more records, up to the capacity. Doubles, so O(1) amortised."""
@@ -71,15 +127,15 @@ class Table:
         from ostinato.replay import table_kernels as kernels
 
         room = min(self.capacity, max(wanted, 2 * self.room, _FIRST_ROOM))
-        for name in ("ids", "priority", "_rows", "_blocks"):
+        for name in self._columns:
             old = getattr(self, name)
             larger = aligned(room, old.dtype)  # untouched pages cost no memory
             larger[: self.count] = old[: self.count]
             setattr(self, name, larger)
         size = 16
-        while size < 2 * room:
+        while 3 * size < 4 * room:  # three quarters full at most
             size *= 2
-        self._index = np.empty(size, np.int32)
+        self._index = aligned(size, np.int64)
         kernels.index_build(self._index, self.ids, self.count)
         self.room = room
 
@@ -95,52 +151,111 @@ class Table:
 
         Args:
             tokens: int32[k], of all of them, from `translate`.
-            new_ids: int64[m]. slots: int64[m], -1 for a record removed at once.
+            new_ids: int64[m], consecutive. slots: int64[m], -1 for a record removed at once.
             removed: int64[m], the id each one pushed out, or -1.
         """
         from ostinato.replay import table_kernels as kernels
 
-        rows = self._bytes()
-        kernels.remove_replaced(
-            self._index, self.ids, rows, self._blocks, self._arena, self._counters, slots, removed, new_ids
-        )
-        placed = np.flatnonzero(slots >= 0)
-        # the last record to take a slot keeps it
-        changed, from_end = np.unique(slots[placed][::-1], return_index=True)
-        kept = np.sort(placed[len(placed) - 1 - from_end])
         offsets = np.zeros(len(results) + 1, np.int64)
         np.cumsum(results.instruction_counts, out=offsets[1:])
-        self._reserve(2 * len(kept) + int((offsets[kept + 1] - offsets[kept]).sum()))
-        new_rows = np.zeros(len(results), RECORD)
-        for name in COLUMNS:
-            new_rows[name] = results._rows[name]
+        columns = self._index, self.ids, as_bytes(self._rows), self._blocks
+        cells = kernels.give_up(
+            *columns, self._arena, self.times_sampled, self.counters, slots, removed, new_ids, offsets
+        )
+        self._reserve(cells)
         kernels.take_in(
-            self._index, self.ids, rows, self._blocks, self._arena, self._counters,
-            slots, new_ids, _as_bytes(new_rows), kept, tokens, offsets,
+            *columns, self._arena, self.times_sampled, self.counters,
+            slots, new_ids, as_bytes(packed_rows(results)), tokens, offsets,
         )  # fmt: skip
-        return changed
+        placed = slots[slots >= 0]
+        if len(self.times_seen):
+            rows = self._rows[placed]
+            self.times_seen[placed] = 1
+            self.lowest[placed] = np.where(rows["measured"], rows["clock_cycles"], np.uint64(2**64 - 1))
+            self.highest[placed] = np.where(rows["measured"], rows["clock_cycles"], np.uint64(0))
+        return placed
+
+    def merge(self, slots: NDArray[np.int64], rows: NDArray[np.void]) -> None:
+        """Repeats of the records in these slots came: count them, keep the newest timestamp and the range of costs.
+
+        A record that was unmeasured takes the first cost that was measured.
+        """
+        np.add.at(self.times_seen, slots, 1)
+        stamps = self._rows["timestamp"]
+        np.maximum.at(stamps, slots, rows["timestamp"])
+        new, at = rows[rows["measured"]], slots[rows["measured"]]
+        unmeasured, first = np.unique(at[~self._rows["measured"][at]], return_index=True)
+        if len(unmeasured):
+            source = new[~self._rows["measured"][at]][first]
+            self._rows["clock_cycles"][unmeasured] = source["clock_cycles"]
+            self._rows["measured"][unmeasured] = True
+        np.minimum.at(self.lowest, at, new["clock_cycles"])
+        np.maximum.at(self.highest, at, new["clock_cycles"])
+
+    def restore(
+        self, gathered: Gathered, next_id: int, counters: NDArray[np.int64], merged: tuple[NDArray[Any], ...]
+    ) -> None:
+        """Fill an empty table: record i goes to slot i, as `gather` gave it; merged: times_seen, lowest, highest."""
+        n = len(gathered.ids)
+        self.make_room(n)
+        self.ids[:n], self.priority[:n] = gathered.ids, gathered.priority
+        self.count = n
+        text = TokenText(gathered.tokens, gathered.offsets[:-1], np.diff(gathered.offsets), self.words)
+        if n:
+            none = np.full(n, -1, np.int64)
+            self.take_in(Results(gathered.rows, text), gathered.tokens, gathered.ids, np.arange(n), none)
+        self.times_sampled[:n] = gathered.times_sampled
+        for name, column in zip(_MERGED_COLUMNS, merged, strict=False):
+            getattr(self, name)[:n] = column
+        self.next_id = next_id
+        self.counters[GONE:] = counters[GONE:]
+
+    def take_out(self, slots: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Remove the records in these slots; the last ones move into the holes. Returns the slots that changed.
+
+        Slots from `count` on are among those: they hold nothing any more.
+        """
+        from ostinato.replay import table_kernels as kernels
+
+        falling = np.unique(slots)[::-1]
+        if not len(falling):
+            return falling
+        before = self.count
+        self.count = kernels.take_out(
+            self._index, self.ids, self.priority, as_bytes(self._rows), self._blocks, self._arena,
+            self.times_sampled, self.times_seen, self.lowest, self.highest, self.counters,
+            np.ascontiguousarray(falling), before, self.next_id,
+        )  # fmt: skip
+        return np.union1d(falling, np.arange(self.count, before))
 
     def find(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """int64[n]: the slot of each id, -1 where it is gone. About 30 ns each."""
+        """int64[n]: the slot of each id, -1 where it is gone. About 30 ns each, 5 of those drawn last."""
         slots = np.full(len(ids), -1, np.int64)
         if self.count:
             from ostinato.replay import table_kernels as kernels
 
-            kernels.index_find(self._index, self.ids, ids, slots)
+            kernels.index_find(self._index, self.ids, self.count, self._recent, ids, slots)
         return slots
 
-    def gather(
-        self, slots: NDArray[np.int64]
-    ) -> tuple[NDArray[np.void], NDArray[np.int32], NDArray[np.int64]]:
-        """Copies: (rows RECORD[n], tokens int32[k], offsets int64[n + 1]) of these slots."""
+    def gather(self, slots: NDArray[np.int64], *, sampled: bool = False) -> Gathered:
+        """Copies of the records in these slots; `sampled` counts it as a draw."""
         from ostinato.replay import table_kernels as kernels
 
-        offsets = np.empty(len(slots) + 1, np.int64)
-        kernels.count_tokens(self._blocks, slots, offsets)
+        n = len(slots)
+        offsets = np.empty(n + 1, np.int64)
+        rows = np.empty(n, RECORD)
+        ids, priority, times = np.empty(n, np.int64), np.empty(n), np.empty(n, np.int32)
+        kernels.gather(
+            as_bytes(self._rows), self._blocks, self._arena, self.ids, self.priority, self.times_sampled,
+            self._recent, int(sampled), slots, as_bytes(rows), offsets, ids, priority, times,
+        )  # fmt: skip
         tokens = np.empty(int(offsets[-1]), np.int32)
-        out = np.empty(len(slots), RECORD)
-        kernels.gather(self._bytes(), self._blocks, self._arena, slots, offsets, tokens, _as_bytes(out))
-        return out, tokens, offsets
+        kernels.gather_tokens(self._blocks, self._arena, slots, offsets, tokens)
+        return Gathered(rows, tokens, offsets, ids, priority, times)
+
+    def token_counts(self, slots: NDArray[np.int64]) -> NDArray[np.int64]:
+        """int64[n]: how many instructions each has."""
+        return _split(self._blocks[slots])[1]
 
     def view(self, slots: NDArray[np.int64]) -> Results:
         """Results of these slots: rows are copied, tokens are not. Valid until the next record comes."""
@@ -154,13 +269,16 @@ class Table:
         assert len(np.unique(ids[:count])) == count
         assert (self.find(ids[:count]) == np.arange(count)).all()
         assert (self._index >= 0).sum() == count
+        assert (self.times_sampled[:count] >= 0).all()
+        assert not self.times_sampled[count:].any()
+        assert count == 0 or int(ids[:count].max()) < self.next_id
         rows = self._rows[:count]
         starts, counts = _split(self._blocks[:count])
         assert (self._arena[starts - 2] == np.arange(count)).all()
         assert (self._arena[starts - 1] == counts).all()
         assert int((rows["valid"] & ~rows["fallback_used"]).sum()) == self.valid_count
         alive = int(counts.sum()) + 2 * count
-        assert alive + int(self._counters[DEAD]) == int(self._counters[USED]) <= len(self._arena)
+        assert alive + int(self.counters[DEAD]) == int(self.counters[USED]) <= len(self._arena)
 
     def _reserve(self, cells: int) -> None:
         """Room in the arena for so many cells more.
@@ -169,13 +287,13 @@ class Table:
         grows (a large one doubles, which costs address space alone), and it is made anew when a quarter of
         what was ever touched is unused.
         """
-        used, dead = int(self._counters[USED]), int(self._counters[DEAD])
+        used, dead = int(self.counters[USED]), int(self.counters[DEAD])
         limit = max(6 * self.count, used // 16, _FIRST_CELLS)
         if dead >= limit:
             from ostinato.replay import table_kernels as kernels
 
-            kernels.compact(self._blocks, self._arena, self._counters)
-            used = int(self._counters[USED])
+            kernels.compact(self._blocks, self._arena, self.counters)
+            used = int(self.counters[USED])
         wanted = used + cells
         too_large = 3 * self._touched > 4 * (wanted + limit)
         if wanted > len(self._arena) or too_large:
@@ -189,7 +307,7 @@ class Table:
         self._touched = max(self._touched, wanted)
 
     def _bytes(self) -> NDArray[np.uint8]:
-        return _as_bytes(self._rows)
+        return as_bytes(self._rows)
 
     def translate(self, text: Text) -> NDArray[np.int32]:
         """All instructions' ids in `words`, int32[k]; new words are added.
@@ -200,7 +318,7 @@ class Table:
         if len(text) and int(text.counts.max()) >> _COUNT_BITS:
             raise UsageError(f"expected fewer than 2**{_COUNT_BITS} instructions", "generated_tasm")
         if not isinstance(text, TokenText) or text.vocabulary is self.words:
-            return text.tokens(self.words)
+            return text.flat() if isinstance(text, TokenText) else text.tokens(self.words)
         # another vocabulary: translate ids, and look at a word only when it is first seen
         theirs = text.vocabulary
         remap = self._remaps.get(theirs, np.empty(0, np.int32))
@@ -222,5 +340,5 @@ def _split(blocks: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int
     return blocks >> _COUNT_BITS, blocks & ((1 << _COUNT_BITS) - 1)
 
 
-def _as_bytes(rows: NDArray[np.void]) -> NDArray[np.uint8]:
+def as_bytes(rows: NDArray[np.void]) -> NDArray[np.uint8]:
     return rows.view(np.uint8).reshape(-1, RECORD.itemsize)

@@ -1,4 +1,4 @@
-"""The two indexes over a table's slots: a tree of sums to draw from, a tree of firsts to keep an order.
+"""The two trees over a table's slots: sums to draw from, firsts to keep an order.
 
 Both have eight children a node: eight float64 are one cache line, and a million records are seven levels.
 """
@@ -6,7 +6,8 @@ Both have eight children a node: eight float64 are one cache line, and a million
 from __future__ import annotations
 
 import abc
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +15,25 @@ from numpy.typing import NDArray
 from ostinato.replay.table import Table
 
 Slots = NDArray[np.int64]
+Numbers = NDArray[np.float64]
+_NONE = np.empty(0)
 
 
-def _levels(width: int, top: int) -> tuple[NDArray[np.int64], int]:
+class Scope(Protocol):
+    """Which records a sampler may draw, and how gladly: what a window gives to the sampler inside it.
+
+    Attributes:
+        factor: float64[room], >= 0, of each slot; 0 where it may not be drawn.
+        count: how many records have a factor above 0.
+    """
+
+    @property
+    def factor(self) -> Numbers: ...
+    @property
+    def count(self) -> int: ...
+
+
+def levels_of(width: int, top: int) -> tuple[NDArray[np.int64], int]:
     """Where each level begins, each filled up to a multiple of 8, from `width` places to `top` or fewer."""
     begins = []
     size = 0
@@ -28,7 +45,7 @@ def _levels(width: int, top: int) -> tuple[NDArray[np.int64], int]:
         width = (width + 7) // 8
 
 
-class _Tree(abc.ABC):
+class Tree(abc.ABC):
     """What both trees share: changes are noted, and carried out together before the next use."""
 
     def __init__(self, table: Table) -> None:
@@ -47,7 +64,8 @@ class _Tree(abc.ABC):
         else:
             self._changed.append(slots)
 
-    def _refresh(self) -> None:
+    def refresh(self) -> None:
+        """Carry out what was noted."""
         if self._room != self._table.room:
             self._room = self._table.room
             self._allocate(self._room)
@@ -73,102 +91,199 @@ class _Tree(abc.ABC):
         """Compute the nodes above these slots."""
 
 
-class SumTree(_Tree):
+class SumTree(Tree):
     """priority**alpha of each slot, and the sums above: finds where a number falls in O(log8 N).
 
-    Memory: 9.2 bytes a slot.
+    Args:
+        scope: the leaves are its factors times that. alpha: None leaves the priorities out.
+        least: keep the smallest positive leaf as well.
+
+    Memory: 10.3 bytes a slot, 11.4 with `least`.
     """
 
-    def __init__(self, table: Table, alpha: float) -> None:
+    def __init__(
+        self, table: Table, alpha: float | None, scope: Scope | None = None, *, least: bool = False
+    ) -> None:
         super().__init__(table)
-        self._alpha = alpha
-        self._levels, self._nodes = np.empty(0, np.int64), np.empty(0)
+        self._alpha = 1.0 if alpha is None else alpha
+        self._by_priority = alpha is not None
+        self._scope = scope
+        self._least = least
+        self._levels, self._nodes, self._sums, self._mins = np.empty(0, np.int64), _NONE, _NONE, _NONE
 
     def _allocate(self, room: int) -> None:
         from ostinato.kernels import aligned
 
-        self._levels, size = _levels(room, 8)
-        self._nodes = aligned(size, np.float64)
+        self._levels, size = levels_of(room, 8)
+        self._nodes, self._sums = aligned(size, np.float64), aligned(size, np.float64)
+        if self._least:
+            self._mins = aligned(size, np.float64)
+
+    def _leaves(self, count: int) -> tuple[Any, ...]:
+        values = self._table.priority if self._by_priority else _NONE
+        factor = _NONE if self._scope is None else self._scope.factor
+        return values, self._alpha, factor, count
 
     def _build(self) -> None:
         from ostinato.replay import sum_tree_kernels as kernels
 
-        table = self._table
-        kernels.sum_build(self._nodes, self._levels, table.priority, self._alpha, table.count)
+        nodes = self._nodes, self._sums, self._mins, self._levels
+        kernels.sum_build(*nodes, *self._leaves(self._table.count))
 
-    def _set(self, slots: Slots) -> None:
+    def _set(self, slots: Slots, count: int | None = None) -> None:
         from ostinato.replay import sum_tree_kernels as kernels
 
-        table = self._table
-        kernels.sum_set(self._nodes, self._levels, slots, table.priority, self._alpha, table.count)
+        count = self._table.count if count is None else count
+        nodes = self._nodes, self._sums, self._mins, self._levels
+        kernels.sum_set(*nodes, slots, *self._leaves(count))
+
+    def put_out(self, slots: Slots) -> None:
+        """Make these leaves 0 until `put_back`."""
+        self._set(slots, 0)
+
+    def put_back(self, slots: Slots) -> None:
+        """Undo `put_out`, to the last bit."""
+        self._set(slots)
 
     def total(self) -> float:
         """The sum of all leaves."""
-        self._refresh()
+        self.refresh()
         total = 0.0
-        for node in self._nodes[self._levels[-1] :].tolist():
+        for node in self._nodes[self._levels[-1] :].tolist() if len(self._levels) else ():
             total += node  # in order, as the kernels add
         return total
 
-    def find(self, numbers: NDArray[np.float64]) -> tuple[Slots, NDArray[np.float64]]:
+    def least(self) -> float:
+        """The smallest positive leaf; infinite where there is none."""
+        self.refresh()
+        top = (self._mins if len(self._levels) > 1 else self._nodes)[self._levels[-1] :]
+        return float(np.min(top, where=top > 0, initial=np.inf))
+
+    def leaves(self, slots: Slots) -> Numbers:
+        """float64[n]: the leaves of these slots."""
+        self.refresh()
+        found: Numbers = self._nodes[slots]
+        return found
+
+    def find(self, numbers: Numbers) -> tuple[Slots, Numbers]:
         """(slots, leaves) in whose shares of [0, total) the numbers fall; never a zero leaf."""
         from ostinato.replay import sum_tree_kernels as kernels
 
-        self._refresh()
+        self.refresh()
         slots = np.empty(len(numbers), np.int64)
         leaves = np.empty(len(numbers))
-        kernels.sum_find(self._nodes, self._levels, numbers.copy(), slots, leaves)
+        kernels.sum_find(self._nodes, self._sums, self._levels, numbers.copy(), slots, leaves)
         return slots, leaves
+
+    def draw(
+        self, numbers: Numbers, total: float, *, stratified: bool, beta: float, count: int, least: float
+    ) -> tuple[Slots, Numbers, NDArray[np.float32]]:
+        """(slots, leaf / total, weights) by uniform numbers, which are used up; see `sum_draw`."""
+        from ostinato.replay import sum_tree_kernels as kernels
+
+        n = len(numbers)
+        slots, probability, weight = np.empty(n, np.int64), np.empty(n), np.empty(n, np.float32)
+        kernels.sum_draw(
+            self._nodes, self._sums, self._levels, numbers, stratified, total, count, beta, least,
+            slots, probability, weight,
+        )  # fmt: skip
+        return slots, probability, weight
 
     def check(self) -> None:
         """State every invariant; for tests."""
-        self._refresh()
-        nodes, levels, table = self._nodes, self._levels, self._table
-        leaves = np.where(table.priority > 0, table.priority**self._alpha, 0.0)
+        self.refresh()
+        nodes, sums, levels, table = self._nodes, self._sums, self._levels, self._table
+        leaves = np.ones(table.room)
+        if self._by_priority:
+            leaves = np.where(table.priority > 0, table.priority**self._alpha, 0.0)
+        if self._scope is not None:
+            leaves = leaves * self._scope.factor
         leaves[table.count :] = 0
         np.testing.assert_allclose(nodes[: table.room], leaves, rtol=1e-13)
         np.testing.assert_allclose(self.total(), leaves.sum(), rtol=1e-12)
+        if self._least:
+            assert self.least() == np.min(nodes[: table.room], where=leaves > 0, initial=np.inf)
         for level in range(1, len(levels)):
             end = levels[level + 1] if level + 1 < len(levels) else len(nodes)
             width = end - levels[level]
             below = nodes[levels[level - 1] : levels[level]].reshape(-1, 8)
-            np.testing.assert_allclose(nodes[levels[level] : end][: len(below)], below.sum(1), rtol=1e-14)
-            assert (nodes[levels[level] : end][len(below) :] == 0).all(), width
+            here = nodes[levels[level] : end]
+            np.testing.assert_allclose(here[: len(below)], below.sum(1), rtol=1e-14)
+            assert (here[len(below) :] == 0).all(), width
+            assert (sums[levels[level] : end].reshape(-1, 8) == np.cumsum(here.reshape(-1, 8), 1)).all()
 
 
-class OrderTree(_Tree):
-    """Which slot comes first by priority, and of equals by id: each in the direction of its sign (1 rising).
+Keys = Callable[[Slots], Numbers]
 
-    Memory: 2.9 bytes a slot.
+
+class OrderTree(Tree):
+    """Which slot comes first by a key, and of equals by id: each in the direction of its sign (1 rising).
+
+    Args:
+        keys: the keys of some slots; None orders by priority. sign_key: 0 leaves the id alone to decide.
+        scope: leave out what it leaves out; others' keys are multiplied by their factors.
+
+    Memory: 2.9 bytes a slot, 8 more unless by priority alone.
     """
 
-    def __init__(self, table: Table, sign_priority: int, sign_id: int) -> None:
+    def __init__(
+        self,
+        table: Table,
+        sign_key: int,
+        sign_id: int,
+        keys: Keys | None = None,
+        scope: Scope | None = None,
+    ) -> None:
         super().__init__(table)
-        self._signs = (sign_priority, sign_id)
+        self._signs = (sign_key, sign_id)
+        self._scope = scope
+        self._keys: Keys | None = keys
+        self._own = keys is not None or scope is not None  # an array of keys beside table.priority
+        self._key = _NONE
         self._levels, self._best = np.empty(0, np.int64), np.empty(0, np.int32)
-        self._lead_p, self._lead_i = np.empty(0), np.empty(0, np.int64)
+        self._lead_p, self._lead_i = _NONE, np.empty(0, np.int64)
 
-    def _arrays(self) -> tuple[Any, ...]:
-        table = self._table
+    @property
+    def key(self) -> Numbers:
+        """float64[room]: what orders."""
+        return self._key if self._own else self._table.priority
+
+    def arrays(self) -> tuple[Any, Any, Any, Any, Any, Any, Any, Any, Any]:
+        """What the order tree's kernels take first: nodes, keys, ids, count, signs."""
         nodes = self._best, self._lead_p, self._lead_i, self._levels
-        return *nodes, table.priority, table.ids, table.count, *self._signs
+        return *nodes, self.key, self._table.ids, self._table.count, *self._signs
 
     def _allocate(self, room: int) -> None:
         from ostinato.kernels import aligned
 
-        self._levels, size = _levels((room + 7) // 8, 1)
+        self._levels, size = levels_of((room + 7) // 8, 1)
         self._best = np.full(size, -1, np.int32)
         self._lead_p, self._lead_i = aligned(size, np.float64), aligned(size, np.int64)
+        if self._own:
+            self._key = aligned(room, np.float64)
+
+    def _fill_keys(self, slots: Slots) -> None:
+        slots = slots[slots < self._table.count]
+        keys = self._table.priority[slots] if self._keys is None else self._keys(slots)
+        if self._scope is not None:
+            factor = self._scope.factor[slots]
+            # infinite is never first: left out
+            keys = np.where(factor > 0, keys * factor, np.inf * (self._signs[0] or 1))
+        self._key[slots] = keys
 
     def _build(self) -> None:
         from ostinato.replay import order_tree_kernels as kernels
 
-        kernels.order_build(*self._arrays())
+        if self._own:
+            self._fill_keys(np.arange(self._table.count))
+        kernels.order_build(*self.arrays())
 
     def _set(self, slots: Slots) -> None:
         from ostinato.replay import order_tree_kernels as kernels
 
-        best, lead_p, lead_i, levels, *rest = self._arrays()
+        if self._own:
+            self._fill_keys(slots)
+        best, lead_p, lead_i, levels, *rest = self.arrays()
         kernels.order_set(best, lead_p, lead_i, levels, slots, *rest)
 
     def first(self, n: int) -> Slots:
@@ -176,39 +291,42 @@ class OrderTree(_Tree):
         from ostinato.replay import order_tree_kernels as kernels
 
         table = self._table
-        n = min(n, table.count)
+        n = min(n, table.count if self._scope is None else self._scope.count)
         if 8 * n >= table.count:
-            order: Slots = np.lexsort(
-                (self._signs[1] * table.ids[: table.count], self._signs[0] * table.priority[: table.count])
-            )
+            if self._own:
+                self.refresh()
+            ids, key = table.ids[: table.count], self.key[: table.count]
+            order: Slots = np.lexsort((self._signs[1] * ids, self._signs[0] * key))
             return order[:n]
-        self._refresh()
+        self.refresh()
         slots = np.empty(n, np.int64)
-        kernels.order_first(*self._arrays(), slots)  # type: ignore[call-arg]
+        kernels.order_first(*self.arrays(), slots)
         return slots
 
-    def replace(
-        self, priority: NDArray[np.float64], ids: NDArray[np.int64]
-    ) -> tuple[Slots, NDArray[np.int64]]:
+    def replace(self, keys: Numbers, ids: NDArray[np.int64]) -> tuple[Slots, NDArray[np.int64]]:
         """Put new records into a full table one by one, each pushing out what then comes first of all.
 
-        Returns (slots, removed): where each goes (-1: itself pushed out) and the id that went.
-        Cost: O(log8 N) each, about 150 ns at a million.
+        Writes table.ids and `key`. Returns (slots, removed): where each goes (-1: itself pushed out) and the
+        id that went. Cost: O(log8 N) each, about 150 ns at a million.
         """
         from ostinato.replay import order_tree_kernels as kernels
 
-        self._refresh()
+        self.refresh()
         slots = np.empty(len(ids), np.int64)
         removed = np.empty(len(ids), np.int64)
-        kernels.order_replace(*self._arrays(), priority, ids, slots, removed)  # type: ignore[call-arg]
+        kernels.order_replace(*self.arrays(), keys, ids, slots, removed)
         return slots, removed
 
     def check(self) -> None:
         """State every invariant; for tests."""
-        self._refresh()
+        self.refresh()
         from ostinato.replay import order_tree_kernels as kernels
 
+        if self._own:
+            kept = self._key[: self._table.count].copy()
+            self._fill_keys(np.arange(self._table.count))
+            assert (kept == self._key[: self._table.count]).all()
         nodes = self._best.copy(), self._lead_p.copy(), self._lead_i.copy()
-        kernels.order_build(*nodes, *self._arrays()[3:])
-        for anew, kept in zip(nodes, self._arrays()[:3], strict=True):
-            assert (anew == kept).all()
+        kernels.order_build(*nodes, *self.arrays()[3:])
+        for anew, was in zip(nodes, self.arrays()[:3], strict=True):
+            assert (anew == was).all()

@@ -1,0 +1,189 @@
+"""A buffer's state as named arrays, and those as a file: npz, stored, without pickle.
+
+Rule of this file: a file is hostile until every length in it has been checked against the bytes that are there.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ostinato.errors import DamageError
+from ostinato.files import open_regular, replace_file
+from ostinato.replay.samplers import State
+from ostinato.replay.table import Gathered
+from ostinato.results import RECORD
+
+
+def write(path: str | os.PathLike[str], state: State) -> None:
+    """Arrays to a file, whole or not at all."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with replace_file(path) as file:
+        np.savez(cast("Any", file), **cast("Any", state))
+
+
+def read(path: str | os.PathLike[str]) -> State:
+    """Arrays from a file that `write`, or numpy.savez, wrote.
+
+    Raises:
+        DamageError: it is none, is cut short, is compressed, or holds Python objects.
+        OSError: as the system says.
+    """
+    source = os.fspath(path)
+    try:
+        with open_regular(path) as (file, size), zipfile.ZipFile(cast("Any", file)) as archive:
+            return {
+                info.filename.removesuffix(".npy"): _array(archive, info, size) for info in archive.infolist()
+            }
+    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError, KeyError) as error:
+        if isinstance(error, DamageError):
+            raise
+        raise DamageError(f"no saved state: {error}", source=source) from None
+
+
+def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: int) -> NDArray[Any]:
+    if info.compress_type != zipfile.ZIP_STORED or info.file_size > size:
+        raise ValueError(f"{info.filename} is compressed, or longer than the file")
+    data = archive.read(info)
+    stream = io.BytesIO(data)
+    version = np.lib.format.read_magic(stream)
+    read_header = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }.get(version)
+    if read_header is None:
+        raise ValueError(f"{info.filename} is of an unknown version")
+    shape, fortran, dtype = read_header(stream)
+    if dtype.hasobject or (fortran and len(shape) > 1):
+        raise ValueError(f"{info.filename} holds objects, or is not in C order")
+    count = 1
+    for length in shape:
+        count *= length
+    if len(data) - stream.tell() != count * dtype.itemsize:
+        raise ValueError(f"{info.filename} claims {count} items of {dtype}, its bytes are others")
+    return np.frombuffer(data, dtype, offset=stream.tell()).reshape(shape).copy()
+
+
+def text(value: Any) -> NDArray[np.uint8]:
+    """JSON as an array."""
+    return np.frombuffer(json.dumps(value).encode(), np.uint8).copy()
+
+
+def value(array: NDArray[np.uint8]) -> Any:
+    """What `text` was given."""
+    return json.loads(array.tobytes())
+
+
+class Reader:
+    """Takes arrays out of a state, each with the kind and shape it must have.
+
+    Raises:
+        DamageError: one is missing or is not what it should be.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def take(self, name: str, dtype: Any, *shape: int | None) -> NDArray[Any]:
+        """The array of this name; a length of None is any."""
+        found = self._state.get(name)
+        kind = np.dtype(dtype)
+        if not isinstance(found, np.ndarray) or found.dtype != kind or found.ndim != len(shape):
+            what = "nothing" if found is None else f"{getattr(found, 'dtype', type(found).__name__)}"
+            raise DamageError(f"expected {kind} of {len(shape)} dimensions, got {what}", field=name)
+        if any(want is not None and want != has for want, has in zip(shape, found.shape, strict=True)):
+            raise DamageError(f"expected a shape of {list(shape)}, got {list(found.shape)}", field=name)
+        return np.ascontiguousarray(found)
+
+    def require(self, condition: Any, name: str, cause: str) -> None:
+        """Refuse the state unless the condition holds."""
+        if not bool(condition):
+            raise DamageError(cause, field=name)
+
+
+class Records(NamedTuple):
+    """What a state says of the records and the counts, checked."""
+
+    gathered: Gathered
+    words: list[str]
+    counts: list[int]
+    conflicts: NDArray[np.int64]
+    merged: tuple[NDArray[Any], ...]
+    limiter: list[int]
+
+
+def described(reader: Reader) -> Any:
+    """The settings of the buffer that the state is of."""
+    return _json(reader, "settings")
+
+
+def generator(reader: Reader, like: np.random.Generator) -> np.random.Generator:
+    """The random numbers that come next; of the kind of `like`."""
+    bits = type(like.bit_generator)()
+    try:
+        bits.state = _json(reader, "random")
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        raise DamageError(f"no random state: {error}", field="random") from None
+    return np.random.Generator(bits)
+
+
+def records(reader: Reader, capacity: int, *, merges: bool) -> Records:
+    """All records of a state.
+
+    Raises:
+        DamageError: something is missing, or does not fit the rest.
+    """
+    ids = reader.take("ids", np.int64, None)
+    n = len(ids)
+    counts = reader.take("counts", np.uint64, 20)
+    reader.require((counts < 2**63).all() and n <= capacity, "counts", "a count is out of range")
+    next_id = int(counts[7])
+    distinct = len(np.unique(ids)) == n
+    reader.require(
+        distinct and (n == 0 or 0 <= ids.min() <= ids.max() < next_id), "ids", "ids are not distinct"
+    )
+    raw = reader.take("rows", np.uint8, n, RECORD.itemsize)
+    reader.require((raw[:, 60:63] <= 1).all(), "rows", "a flag is neither 0 nor 1")
+    data, ends = reader.take("words", np.uint8, None), reader.take("word_ends", np.int64, None)
+    rising = len(ends) and ends[0] == 0 and (np.diff(ends) >= 0).all() and ends[-1] == len(data)
+    reader.require(rising, "word_ends", f"expected ends rising from 0 to {len(data)}")
+    try:
+        blob, bounds = data.tobytes(), ends.tolist()
+        words = [blob[a:b].decode() for a, b in itertools.pairwise(bounds)]
+    except UnicodeDecodeError as error:
+        raise DamageError(f"invalid UTF-8: {error}", field="words") from None
+    offsets, tokens = reader.take("offsets", np.int64, n + 1), reader.take("tokens", np.int32, None)
+    rising = offsets[0] == 0 and (np.diff(offsets) >= 0).all() and offsets[-1] == len(tokens)
+    reader.require(rising, "offsets", f"expected offsets rising from 0 to {len(tokens)}")
+    inside = len(tokens) == 0 or 0 <= tokens.min() <= tokens.max() < len(words)
+    reader.require(inside, "tokens", f"expected ids of the {len(words)} words")
+    priority, times = reader.take("priority", np.float64, n), reader.take("times_sampled", np.int32, n)
+    reader.require(
+        (np.isfinite(priority) & (priority >= 0)).all(), "priority", "expected finite numbers >= 0"
+    )
+    reader.require((times >= 0).all(), "times_sampled", "expected numbers >= 0")
+    kinds = {"times_seen": np.int32, "lowest": np.uint64, "highest": np.uint64} if merges else {}
+    merged = tuple(reader.take(name, kind, n) for name, kind in kinds.items())
+    known = described(reader)["limiter"]
+    limiter = reader.take("limiter", np.int64, 2).tolist() if known else []
+    rows = raw.reshape(-1).view(RECORD)
+    gathered = Gathered(rows, tokens, offsets, ids, priority, times)
+    conflicts = reader.take("conflicts", np.int64, None, 2)
+    return Records(gathered, words, [int(c) for c in counts], conflicts, merged, limiter)
+
+
+def _json(reader: Reader, name: str) -> Any:
+    try:
+        return value(reader.take(name, np.uint8, None))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, DamageError):
+            raise
+        raise DamageError(f"no JSON: {error}", field=name) from None
