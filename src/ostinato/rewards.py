@@ -47,7 +47,9 @@ def reward(results: Columns | BuildResult, /) -> NDArray[np.float64] | float:
     rows = results._rows
     baseline = rows["compiler_cycles"]
     saving = np.where(rows["measured"], baseline - np.minimum(rows["clock_cycles"], baseline), np.uint64(0))
-    out: NDArray[np.float64] = 1.0 + saving.astype(np.float64) / np.maximum(baseline, np.uint64(1)).astype(np.float64)
+    out: NDArray[np.float64] = 1.0 + saving.astype(np.float64) / np.maximum(baseline, np.uint64(1)).astype(
+        np.float64
+    )
     out[rows["fallback_used"]] = FALLBACK
     out[~rows["valid"]] = INVALID
     return out
