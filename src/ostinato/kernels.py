@@ -20,7 +20,7 @@ from typing import Any, TypeVar, cast
 import numba
 import numpy as np
 from llvmlite import ir
-from numba.core import event, types
+from numba.core import cgutils, event, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
@@ -49,6 +49,11 @@ def kernel(function: F, *, nogil: bool = False) -> F:
         return numba.njit(function, cache=True, nogil=nogil, error_model="numpy")  # type: ignore[no-any-return]
     except RuntimeError:  # nowhere to write a cache: compile for this process alone
         return numba.njit(function, nogil=nogil, error_model="numpy")  # type: ignore[no-any-return]
+
+
+def inlined(function: F) -> F:
+    """A kernel that becomes part of whoever calls it, so that loops around it can become vector code."""
+    return numba.njit(function, forceinline=True, error_model="numpy")  # type: ignore[no-any-return]
 
 
 def threaded_kernel(function: F) -> F:
@@ -138,6 +143,42 @@ def _prefetch(typing_context: Any, buffer: Any, index: Any) -> Any:
     return types.void(buffer, types.int64), generate
 
 
+def _get(typing_context: Any, buffer: Any, index: Any) -> Any:
+    """get(buffer, i64 index) -> its item, unchecked and without numba's turn for negative numbers."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, args[0])
+        return builder.load(builder.gep(array.data, [args[1]]))
+
+    return buffer.dtype(buffer, types.int64), generate
+
+
+def _put(typing_context: Any, buffer: Any, index: Any, item: Any) -> Any:
+    """put(buffer, i64 index, item): the inverse of get."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, args[0])
+        builder.store(args[2], builder.gep(array.data, [args[1]]))
+        return context.get_dummy_value()
+
+    return types.void(buffer, types.int64, buffer.dtype), generate
+
+
+def _copy(typing_context: Any, target: Any, at: Any, source: Any, start: Any, count: Any) -> Any:
+    """copy(target, i64 at, source, i64 start, i64 count): items of one size from one array to another, unchecked."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        to, begin = (
+            builder.gep(context.make_array(signature.args[k])(context, builder, args[k]).data, [args[k + 1]])
+            for k in (0, 2)
+        )
+        itemsize = context.get_abi_sizeof(context.get_data_type(target.dtype))
+        cgutils.raw_memcpy(builder, to, begin, args[4], itemsize)  # type: ignore[no-untyped-call]
+        return context.get_dummy_value()
+
+    return types.void(target, types.int64, source, types.int64, types.int64), generate
+
+
 def _float_bits(typing_context: Any, number: Any) -> Any:
     """float_bits(f64) -> u64: its bits."""
 
@@ -156,6 +197,9 @@ def _float_of(typing_context: Any, bits: Any) -> Any:
     return types.float64(types.uint64), generate
 
 
+copy: Callable[[NDArray[Any], Any, NDArray[Any], Any, Any], None] = cast("Any", intrinsic(_copy))
+get: Callable[[NDArray[Any], Any], Any] = cast("Any", intrinsic(_get))
+put: Callable[[NDArray[Any], Any, Any], None] = cast("Any", intrinsic(_put))
 load_u64: Callable[[NDArray[Any], Any], Any] = cast("Any", intrinsic(_load_u64))
 prefetch: Callable[[NDArray[Any], Any], None] = cast("Any", intrinsic(_prefetch))
 float_bits: Callable[[Any], Any] = cast("Any", intrinsic(_float_bits))

@@ -277,14 +277,18 @@ class Results(Columns):
             if flags.dtype != np.bool_ or flags.shape != (n,):
                 raise UsageError(f"expected bool[{n}], got {_form(flags)}", name)
             rows[name] = flags
-        masked = clock_cycles if np.ma.isMaskedArray(clock_cycles) else _array(clock_cycles, "clock_cycles")
-        clocks: Any = np.ma.asarray(masked)
-        rows["clock_cycles"] = _integers(clocks.filled(0), "clock_cycles", n, 2**64)
-        rows["measured"] = ~np.ma.getmaskarray(clocks)
+        clocks: Any = clock_cycles
+        rows["measured"] = True
+        if np.ma.isMaskedArray(clocks):
+            mask = np.ma.getmaskarray(clocks)
+            if mask.shape == (n,):
+                rows["measured"] = ~mask
+            clocks = np.where(mask, 0, clocks.data)
+        rows["clock_cycles"] = _integers(clocks, "clock_cycles", n, 2**64)
         rows["compiler_cycles"] = _integers(compiler_cycles, "compiler_cycles", n, 2**64)
         rows["timestamp"] = _integers(timestamp, "timestamp", n, 2**64)
         rows["model_version"] = _integers(model_version, "model_version", n, 2**32)
-        return cls(rows, TokenText(flat, bounds[:-1], np.diff(bounds), vocabulary))
+        return cls(rows, TokenText.ragged(flat, bounds, vocabulary))
 
 
 def packed_rows(results: Results) -> NDArray[np.void]:
@@ -372,7 +376,16 @@ def _integers(values: npt.ArrayLike, name: str, length: int | None, end: int) ->
             f"expected int[{'k' if length is None else length}], got {_form(array)}",
             name,
         )
-    if len(array) and (int(array.min()) < 0 or int(array.max()) >= end):
+    signed = array.dtype.kind == "i"
+    bits = 8 * array.itemsize - signed
+    if not len(array):
+        return array
+    if signed and end <= 2**bits:
+        # one pass: what is negative is large when read as unsigned
+        outside = int(array.view(array.dtype.str.replace("i", "u")).max()) >= end
+    else:
+        outside = (signed and int(array.min()) < 0) or (end < 2**bits and int(array.max()) >= end)
+    if outside:
         raise UsageError(
             f"expected ints in [0, {end}), got {int(array.min())} to {int(array.max())}",
             name,

@@ -152,6 +152,16 @@ class TokenText(Text):
         self._starts = starts
         self.counts = read_only(counts)
         self.vocabulary = vocabulary
+        self._packed = False
+
+    @classmethod
+    def ragged(
+        cls, tokens: NDArray[np.int32], offsets: NDArray[np.int64], vocabulary: Vocabulary
+    ) -> TokenText:
+        """List i is tokens[offsets[i] : offsets[i + 1]]; offsets rise from 0 to len(tokens)."""
+        text = cls(tokens, offsets[:-1], offsets[1:] - offsets[:-1], vocabulary)
+        text._packed = True
+        return text
 
     def take(self, index: Index) -> TokenText:
         return TokenText(self._tokens, self._starts[index], self.counts[index], self.vocabulary)
@@ -163,6 +173,8 @@ class TokenText(Text):
 
     def flat(self, first: int = 0, end: int | None = None) -> NDArray[np.int32]:
         """The ids, int32, of lists first .. end-1, one after the other."""
+        if self._packed and first == 0 and end is None:
+            return self._tokens
         starts = self._starts[first:end]
         counts = self.counts[first:end].astype(np.int64)
         ends = np.cumsum(counts)

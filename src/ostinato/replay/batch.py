@@ -49,7 +49,7 @@ class Batch(Columns):
     ) -> None:
         rows, stored, offsets, ids, priority, times = gathered
         self._gathered = gathered
-        super().__init__(rows, TokenText(stored, offsets[:-1], offsets[1:] - offsets[:-1], words))
+        super().__init__(rows, TokenText.ragged(stored, offsets, words))
         self.ids = ids
         self.tokens = tokens
         self.offsets = offsets

@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,16 @@ from ostinato.replay.mixtures import restore, state_of, under
 from ostinato.replay.removers import LowestPriority, Remover, RemoverIndex
 from ostinato.replay.samplers import Draw, Greedy, Sampler, SamplerIndex, State
 from ostinato.replay.stats import CAUSES, Stats
-from ostinato.replay.table import GONE, GONE_AGE, GONE_NEVER, GONE_TIMES, RECORD_BYTES, Gathered, Table
+from ostinato.replay.table import (
+    GONE,
+    GONE_AGE,
+    GONE_NEVER,
+    GONE_TIMES,
+    RECORD_BYTES,
+    Gathered,
+    Table,
+    seed_rewards,
+)
 from ostinato.replay.trees import OrderTree, Slots
 from ostinato.result import BuildResult
 from ostinato.results import RECORD, Results, packed_rows
@@ -192,6 +201,9 @@ class ReplayBuffer:
             first = self._table.next_id
             ids = np.arange(first, first + len(whole))
             given = self._check_extend(whole, priorities)
+            if len(whole) <= CHUNK:
+                self._take_in(whole, ids, given)
+                return ids
             for start in range(0, len(whole), CHUNK):
                 part = slice(start, start + CHUNK)
                 self._take_in(whole[part], ids[part], given[part])
@@ -233,15 +245,14 @@ class ReplayBuffer:
             self._flush()
             wanted = self._ids(ids)
             given = _numbers(priorities, "priorities")
-            _check_priorities(given, wanted, "priorities")
-            slots = self._table.find(wanted)
-            here = slots >= 0
-            changed = slots[here]
-            self._table.priority[changed] = given[here]
+            _check_count(given, wanted, "priorities")
+            changed, wrong = self._table.set_priorities(wanted, given)
+            if wrong >= 0:
+                _refuse_priority(given[wrong], wanted[wrong], "priorities")
             self._sampler.changed(changed)
             self._remover.changed(changed)
             self._updated += len(changed)
-            self._late += len(slots) - len(changed)
+            self._late += len(wanted) - len(changed)
             return len(changed)
 
     # --- handing out ----------------------------------------------------------------------------------------
@@ -394,7 +405,7 @@ class ReplayBuffer:
         with self._lock:
             self._flush()
             rows, stored, offsets, *_ = self._table.gather(self._ordered(order))
-            return Results(rows, TokenText(stored, offsets[:-1], np.diff(offsets), self._words))
+            return Results(rows, TokenText.ragged(stored, offsets, self._words))
 
     def __iter__(self) -> Iterator[BuildResult]:
         """All records as they are now, oldest first."""
@@ -656,7 +667,7 @@ class ReplayBuffer:
         ids = np.arange(next_id - len(self._pending), next_id)
         # a reward of the user's own has been asked for each already
         own = self._pending_priorities
-        self._take_in(results, ids, np.array(own) if own else seed_reward(results))
+        self._take_in(results, ids, np.array(own) if own else seed_rewards(results))
         self._pending = []
         self._pending_priorities = []
 
@@ -795,6 +806,8 @@ class ReplayBuffer:
         raise RateLimitError(f"waited {timeout_s:g} s for {lacks()}")
 
     def _rewards(self, results: Results, ids: NDArray[np.int64]) -> NDArray[np.float64]:
+        if self._reward is seed_reward:
+            return seed_rewards(results)
         rewards = _numbers(self._reward(results), "reward")
         _check_priorities(rewards, ids, "reward")
         return rewards
@@ -860,12 +873,18 @@ def _numbers(values: npt.ArrayLike, name: str) -> NDArray[np.float64]:
         raise UsageError(f"expected numbers ({error})", name) from None
 
 
-def _check_priorities(priorities: NDArray[np.float64], ids: NDArray[np.int64], name: str) -> None:
+def _check_count(priorities: NDArray[np.float64], ids: NDArray[np.int64], name: str) -> None:
     if priorities.shape != ids.shape:
         raise UsageError(f"expected {len(ids)} priorities, got {list(priorities.shape)}", name)
+
+
+def _check_priorities(priorities: NDArray[np.float64], ids: NDArray[np.int64], name: str) -> None:
+    _check_count(priorities, ids, name)
     good = np.isfinite(priorities) & (priorities >= 0)
     if not good.all():
         first = int(np.argmin(good))
-        raise UsageError(
-            f"expected a finite number >= 0, got {priorities[first]} for record {ids[first]}", name
-        )
+        _refuse_priority(priorities[first], ids[first], name)
+
+
+def _refuse_priority(priority: np.float64, identity: np.int64, name: str) -> NoReturn:
+    raise UsageError(f"expected a finite number >= 0, got {priority} for record {identity}", name)

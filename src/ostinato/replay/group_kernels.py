@@ -13,10 +13,19 @@ from typing import Any
 import numpy as np
 
 from ostinato.kernels import F64, I32, I64, U8, U64, kernel, load_u64, prefetch
-from ostinato.replay.sum_tree_kernels import leaf, power, sum_of_eight
+from ostinato.replay.sum_tree_kernels import power, sum_of_eight
 from ostinato.vocabulary_kernels import siphash
 
 INVALID, FALLBACK, VALID, IMPROVED = range(4)  # outcomes
+
+
+@kernel
+def _leaf(slot: Any, values: F64, alpha: Any, factor: F64, count: Any) -> Any:
+    """factor * value**alpha, each where there are any; 0 where there is no record, and for a value of 0."""
+    if slot >= count:
+        return 0.0
+    out = power(values[slot], alpha) if len(values) else 1.0
+    return out * factor[slot] if len(factor) else out
 
 
 @kernel
@@ -265,7 +274,7 @@ def forest_set(
             members[start[new] + here] = slot
             place[slot] = here
             group_of[slot] = new
-        value = leaf(slot, values, alpha, factor, count)
+        value = _leaf(slot, values, alpha, factor, count)
         if value != nodes[start[new] + place[slot]]:
             _put_leaf(nodes, start, cap, totals, drawable, new, np.int64(place[slot]), value)
     return len(slots)

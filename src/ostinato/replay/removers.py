@@ -284,8 +284,12 @@ class _OldestIndex:
     def first(self, n: int) -> Slots:
         table = self._table
         n = min(n, table.count)
-        turn = (self._guess + np.arange(n)) % max(1, table.count)
-        if np.array_equal(table.ids[turn], np.arange(self._next, self._next + n)):
+        if not n:
+            return np.empty(0, np.int64)
+        from ostinato.replay import table_kernels as kernels
+
+        turn = np.empty(n, np.int64)
+        if kernels.turn_holds(table.ids, table.count, self._next, self._guess, turn):
             return turn
         found: list[Slots] = []
         missing = n
@@ -309,23 +313,22 @@ class _OldestIndex:
         need = len(ids) - min(table.capacity - before, len(ids))
         leaving = self.first(min(need, before)) if need else np.empty(0, np.int64)
         filled = _fill(table, priority, ids)
-        removed = np.full(len(ids), -1, np.int64)
-        if not need:
-            return filled, removed
         free = len(filled)
+        slots, removed = np.empty(len(ids), np.int64), np.empty(len(ids), np.int64)
+        slots[:free], removed[:free] = filled, -1
+        if not need:
+            return slots, removed
+        from ostinato.replay import table_kernels as kernels
+
         # after all that were here, the new ones leave in their turn, from the slots they were given
         ring = leaving if need <= before else np.concatenate([leaving, filled])
-        over = ring if need == len(ring) else np.resize(ring, need)
-        for first in range(0, need, len(ring)):  # within one round no slot comes twice
-            part = over[first : first + len(ring)]
-            into = slice(free + first, free + first + len(part))
-            removed[into] = table.ids[part]
-            table.ids[part] = ids[into]
-            table.priority[part] = priority[into]
+        kernels.place_in_turn(
+            table.ids, table.priority, ring, ids[free:], priority[free:], slots[free:], removed[free:]
+        )
         if need < before:
             self._next += need
             self._guess = (self._guess + need) % table.count
-        return np.concatenate([filled, over]), removed
+        return slots, removed
 
     def changed(self, slots: Slots) -> None:
         pass

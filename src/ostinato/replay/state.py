@@ -143,7 +143,7 @@ def records(reader: Reader, capacity: int, *, merges: bool) -> Records:
     """
     ids = reader.take("ids", np.int64, None)
     n = len(ids)
-    counts = reader.take("counts", np.uint64, 20)
+    counts = reader.take("counts", np.uint64, 21)
     reader.require((counts < 2**63).all() and n <= capacity, "counts", "a count is out of range")
     next_id = int(counts[7])
     distinct = len(np.unique(ids)) == n

@@ -15,58 +15,82 @@ from typing import Any
 
 import numpy as np
 
-from ostinato.kernels import F32, F64, I64, float_bits, float_of, kernel, prefetch
+from ostinato.kernels import F32, F64, I64, float_bits, float_of, get, inlined, kernel, prefetch, put
+
+_ROUND = (
+    6755399441055744.0  # 1.5 * 2**52: what is added to it is rounded to a whole number, in its lowest bits
+)
+_SUBNORMAL = 2.2250738585072014e-308  # below are numbers with fewer bits
 
 
-@kernel
+@inlined
 def _log2(x: Any) -> Any:
     """log2 of x > 0, to about 1e-15 absolute beside the whole part."""
-    bits = float_bits(x)
-    whole = np.int64((bits >> np.uint64(52)) & np.uint64(0x7FF)) - 1023
-    if whole == -1023:  # subnormal
-        bits = float_bits(x * 18014398509481984.0)  # 2**54
-        whole = np.int64((bits >> np.uint64(52)) & np.uint64(0x7FF)) - 1077
+    small = x < _SUBNORMAL
+    bits = float_bits(x * 18014398509481984.0 if small else x)  # 2**54
+    whole = float_of((bits >> np.uint64(52)) | np.uint64(0x4330000000000000)) - (4503599627370496.0 + 1023.0)
+    whole = whole - 54.0 if small else whole
     mantissa = float_of((bits & np.uint64(0xFFFFFFFFFFFFF)) | np.uint64(0x3FF0000000000000))
-    if mantissa > 1.4142135623730951:
-        mantissa *= 0.5
-        whole += 1
+    high = mantissa > 1.4142135623730951
+    mantissa = mantissa * 0.5 if high else mantissa
+    whole = whole + 1.0 if high else whole
     s = (mantissa - 1.0) / (mantissa + 1.0)  # log(mantissa) = 2 atanh(s), |s| < 0.172
     z = s * s
-    series = 1.0 / 25.0
-    for k in range(11, -1, -1):
-        series = series * z + 1.0 / (2 * k + 1)
+    series = 1 / 25
+    series = series * z + 1 / 23
+    series = series * z + 1 / 21
+    series = series * z + 1 / 19
+    series = series * z + 1 / 17
+    series = series * z + 1 / 15
+    series = series * z + 1 / 13
+    series = series * z + 1 / 11
+    series = series * z + 1 / 9
+    series = series * z + 1 / 7
+    series = series * z + 1 / 5
+    series = series * z + 1 / 3
+    series = series * z + 1.0
     return whole + 2.8853900817779268 * s * series  # the factor is 2 / log(2)
 
 
-@kernel
+@inlined
 def power(x: Any, exponent: Any) -> Any:
-    """x**exponent for x > 0, to about 1e-14, by additions, multiplications and divisions alone.
+    """x**exponent for x > 0, to about 1e-14, by additions, multiplications and divisions alone; 0 for x = 0.
 
     Those are the same on every machine, as libraries' powers are not: a leaf that differs in its last bit
-    would in the end draw another record.
+    would in the end draw another record. No branch, so that a loop of these is vector code.
     """
-    if exponent == 1.0:
-        return x
     y = exponent * _log2(x)
-    if y > 1024.0:
-        return math.inf
-    if y < -1080.0:
-        return 0.0
-    nearest = np.int64(math.floor(y + 0.5))
-    f = (y - nearest) * 0.6931471805599453  # |f| < 0.347
-    out = 1.0
-    for k in range(14, 0, -1):
-        out = 1.0 + (f * (1.0 / k)) * out
-    half = nearest >> 1  # in two steps: 2**nearest itself may be beyond float64
-    out *= float_of(np.uint64(half + 1023) << np.uint64(52))
-    return out * float_of(np.uint64(nearest - half + 1023) << np.uint64(52))
+    nothing = y < -1080.0
+    y = min(max(y, -1080.0), 1025.0)
+    nearest = (y + _ROUND) - _ROUND
+    f = (y - nearest) * 0.6931471805599453  # |f| < 0.347; exp(f) by its series
+    out = 1.0 + f * (1 / 14)
+    out = 1.0 + (f * (1 / 13)) * out
+    out = 1.0 + (f * (1 / 12)) * out
+    out = 1.0 + (f * (1 / 11)) * out
+    out = 1.0 + (f * (1 / 10)) * out
+    out = 1.0 + (f * (1 / 9)) * out
+    out = 1.0 + (f * (1 / 8)) * out
+    out = 1.0 + (f * (1 / 7)) * out
+    out = 1.0 + (f * (1 / 6)) * out
+    out = 1.0 + (f * (1 / 5)) * out
+    out = 1.0 + (f * (1 / 4)) * out
+    out = 1.0 + (f * (1 / 3)) * out
+    out = 1.0 + (f * (1 / 2)) * out
+    out = 1.0 + f * out
+    half = (nearest * 0.5 + _ROUND) - _ROUND  # in two steps: 2**nearest itself may be beyond float64
+    out *= float_of(float_bits(half + (_ROUND + 1023.0)) << np.uint64(52))
+    out *= float_of(float_bits((nearest - half) + (_ROUND + 1023.0)) << np.uint64(52))
+    out = 0.0 if nothing else out
+    out = x if exponent == 1.0 else out
+    return out if x > 0.0 else 0.0
 
 
 @kernel
 def powers(values: F64, exponent: Any, out: F64) -> Any:
-    """out[i] = values[i]**exponent, values > 0."""
+    """out[i] = values[i]**exponent, 0 for a value of 0. `out` may be `values`."""
     for i in range(len(values)):
-        out[i] = power(values[i], exponent)
+        put(out, i, power(get(values, i), exponent))
 
 
 @kernel
@@ -109,9 +133,9 @@ def rung(leaves: F64, time: Any, out: F64) -> Any:
 
 @kernel
 def sum_of_eight(nodes: F64, at: Any) -> Any:
-    total = nodes[at]
+    total = get(nodes, at)
     for k in range(1, 8):  # in this order, as the descent adds them
-        total += nodes[at + k]
+        total += get(nodes, at + k)
     return total
 
 
@@ -119,19 +143,10 @@ def sum_of_eight(nodes: F64, at: Any) -> Any:
 def _least_of_eight(values: F64, at: Any) -> Any:
     least = math.inf
     for k in range(8):
-        if 0.0 < values[at + k] < least:
-            least = values[at + k]
+        value = get(values, at + k)
+        if 0.0 < value < least:
+            least = value
     return least
-
-
-@kernel
-def _parent(nodes: F64, sums: F64, mins: F64, levels: I64, level: Any, place: Any) -> Any:
-    """Recompute a place above level 0 from the eight below it."""
-    below = levels[level - 1] + 8 * place
-    at = levels[level] + place
-    nodes[at] = sum_of_eight(nodes, below) if level == 1 else sums[below + 7]
-    if len(mins):
-        mins[at] = _least_of_eight(nodes if level == 1 else mins, below)
 
 
 @kernel
@@ -139,21 +154,57 @@ def _running(nodes: F64, sums: F64, first: Any) -> Any:
     """The running sums of the eight from `first` on."""
     total = 0.0
     for k in range(first, first + 8):
-        total += nodes[k]
-        sums[k] = total
+        total += get(nodes, k)
+        put(sums, k, total)
 
 
 @kernel
-def leaf(slot: Any, values: F64, alpha: Any, factor: F64, count: Any) -> Any:
-    """factor * value**alpha, each where there are any; 0 where there is no record, and for a value of 0."""
-    if slot >= count:
-        return 0.0
-    out = 1.0
+def _parents(nodes: F64, sums: F64, mins: F64, levels: I64, level: Any, places: I64, n: Any) -> Any:
+    """Recompute these places of a level above 0 from the eight below each, their running sums excepted."""
+    here, below = levels[level], levels[level - 1]
+    if level == 1:
+        for i in range(n):
+            place = get(places, i)
+            put(nodes, here + place, sum_of_eight(nodes, below + 8 * place))
+    else:
+        for i in range(n):
+            place = get(places, i)
+            put(nodes, here + place, get(sums, below + 8 * place + 7))
+    if len(mins):
+        for i in range(n):
+            place = get(places, i)
+            put(mins, here + place, _least_of_eight(nodes if level == 1 else mins, below + 8 * place))
+
+
+@kernel
+def _ancestors(places: I64, n: Any, out: I64) -> Any:
+    """The places above these, equal neighbours once; returns how many. `out` may be `places`."""
+    m: Any = 0
+    last: Any = -1
+    for i in range(n):
+        place = get(places, i) >> 3
+        put(out, m, place)  # a place that is the last one's again is written over by the next
+        m += np.int64(place != last)
+        last = place
+    return m
+
+
+@kernel
+def _leaves(slots: I64, n: Any, values: F64, alpha: Any, factor: F64, count: Any, out: F64) -> Any:
+    """factor * value**alpha of each, each where there are any; 0 where there is no record, and for a value of 0."""
     if len(values):
-        if not values[slot] > 0.0:
-            return 0.0
-        out = power(values[slot], alpha)
-    return out * factor[slot] if len(factor) else out
+        for i in range(n):
+            put(out, i, get(values, get(slots, i)))
+        for i in range(n):
+            put(out, i, power(get(out, i), alpha))
+    else:
+        out[:n] = 1.0
+    if len(factor):
+        for i in range(n):
+            put(out, i, get(out, i) * get(factor, get(slots, i)))
+    for i in range(n):
+        if get(slots, i) >= count:
+            put(out, i, 0.0)
 
 
 @kernel
@@ -169,27 +220,30 @@ def sum_set(
     count: Any,
 ) -> Any:
     """Leaves of these slots from their values (0 beyond count), then their ancestors."""
-    places = np.empty(len(slots), np.int64)
-    for i in range(len(slots)):
-        prefetch(nodes, slots[i])
+    n = len(slots)
+    places = np.empty(n, np.int64)
+    leaves = np.empty(n)
+    near = min(3, len(levels))  # levels that are not in the cache anyway
+    for i in range(n):
         prefetch(values, slots[i])
-    for i in range(len(slots)):
-        nodes[slots[i]] = leaf(slots[i], values, alpha, factor, count)
-        places[i] = slots[i] >> 3
+        for level in range(near):
+            prefetch(nodes, levels[level] + (slots[i] >> (3 * level)))
+            prefetch(sums, levels[level] + (slots[i] >> (3 * level)))
+    _leaves(slots, n, values, alpha, factor, count, leaves)
+    for i in range(n):
+        put(nodes, get(slots, i), get(leaves, i))
+    n = _ancestors(slots, n, places)
     for level in range(1, len(levels)):
-        last = -1
-        for i in range(len(places)):
-            place = places[i]
-            if place != last:
-                _parent(nodes, sums, mins, levels, level, place)
-                last = place
-        last = -1
-        for i in range(len(places)):
-            place = places[i] >> 3
-            if place != last:
-                _running(nodes, sums, levels[level] + 8 * place)
-                last = place
-            places[i] = place
+        _parents(nodes, sums, mins, levels, level, places, n)
+        here = levels[level]
+        end = levels[level + 1] if level + 1 < len(levels) else len(nodes)
+        n = _ancestors(places, n, places)
+        if (end - here) >> 3 <= n:  # fewer groups than changes: all of them, each once
+            n = (end - here) >> 3
+            for place in range(n):
+                put(places, place, place)
+        for i in range(n):
+            _running(nodes, sums, here + 8 * get(places, i))
 
 
 @kernel
@@ -197,21 +251,31 @@ def sum_build(
     nodes: F64, sums: F64, mins: F64, levels: I64, values: F64, alpha: Any, factor: F64, count: Any
 ) -> Any:
     """All leaves and all their ancestors."""
+    some = np.empty(512, np.int64)
+    leaves = np.empty(512)
     end = levels[1] if len(levels) > 1 else len(nodes)
-    for slot in range(end):
-        nodes[slot] = leaf(slot, values, alpha, factor, count)
+    for first in range(0, end, 512):
+        n = min(512, max(0, count - first))
+        for k in range(n):
+            put(some, k, first + k)
+        _leaves(some, n, values, alpha, factor, count, leaves)
+        for k in range(min(512, end - first)):
+            put(nodes, first + k, leaves[k] if k < n else 0.0)
     width = count
     for level in range(1, len(levels)):
         width = (width + 7) >> 3
+        here = levels[level]
         end = levels[level + 1] if level + 1 < len(levels) else len(nodes)
-        for place in range(end - levels[level]):
-            if place < width:
-                _parent(nodes, sums, mins, levels, level, place)
-            else:
-                nodes[levels[level] + place] = 0.0
+        for first in range(0, end - here, 512):
+            n = min(512, max(0, width - first))
+            for k in range(n):
+                put(some, k, first + k)
+            _parents(nodes, sums, mins, levels, level, some, n)
+            for k in range(n, min(512, end - here - first)):
+                put(nodes, here + first + k, 0.0)
                 if len(mins):
-                    mins[levels[level] + place] = math.inf
-        for first in range(levels[level], end, 8):
+                    put(mins, here + first + k, math.inf)
+        for first in range(here, end, 8):
             _running(nodes, sums, first)
 
 
@@ -223,34 +287,35 @@ def sum_find(nodes: F64, sums: F64, levels: I64, rest: F64, slots: I64, leaves: 
     """
     n = len(rest)
     for i in range(n):
-        slots[i] = 0
+        put(slots, i, 0)
     for level in range(len(levels) - 1, 0, -1):
-        below = levels[level - 1]
+        here, below = levels[level], levels[level - 1]
         for i in range(n):
-            at = levels[level] + 8 * slots[i]
-            wanted = rest[i]
-            if wanted >= sums[at + 7]:  # rounding left nothing to the right: the last share serves
-                wanted = np.nextafter(sums[at + 7], 0.0)
+            first = 8 * get(slots, i)
+            at = here + first
+            wanted = get(rest, i)
+            whole = get(sums, at + 7)
+            if wanted >= whole:  # rounding left nothing to the right: the last share serves
+                wanted = np.nextafter(whole, 0.0)
             child: Any = 0
             for k in range(8):
-                child += np.int64(sums[at + k] <= wanted)
-            rest[i] = wanted - sums[at + child - 1] if child > 0 else wanted
-            place = 8 * slots[i] + child
-            slots[i] = place
-            prefetch(nodes if level == 1 else sums, below + 8 * place)
+                child += np.int64(get(sums, at + k) <= wanted)
+            before = get(sums, at + max(child, 1) - 1)
+            put(rest, i, wanted - (before if child > 0 else 0.0))
+            put(slots, i, first + child)
+            prefetch(nodes if level == 1 else sums, below + 8 * (first + child))
     for i in range(n):
-        at = 8 * slots[i]
-        wanted = rest[i]
+        at = 8 * get(slots, i)
+        wanted = get(rest, i)
         through = 0.0  # the sum of the leaves up to here
-        child = 0
+        last: Any = 0
         for k in range(8):
-            value = nodes[at + k]
+            value = get(nodes, at + k)
             # the last leaf that has a share at all serves when rounding leaves nothing to its right
-            if value > 0.0 and through <= wanted:
-                child = k
+            last = k if (value > 0.0) & (through <= wanted) else last
             through += value
-        slots[i] = at + child
-        leaves[i] = nodes[at + child]
+        put(slots, i, at + last)
+        put(leaves, i, get(nodes, at + last))
 
 
 @kernel
@@ -278,11 +343,13 @@ def sum_draw(
         share = (i + numbers[i]) / n if stratified else numbers[i]
         numbers[i] = min(share * total, below)
     sum_find(nodes, sums, levels, numbers, slots, probability)
+    for i in range(n):
+        share = get(probability, i) / total
+        put(probability, i, share)
+        put(numbers, i, power(count * share, -beta))
     largest = 0.0
     for i in range(n):
-        probability[i] /= total
-        numbers[i] = power(count * probability[i], -beta)
-        largest = max(largest, numbers[i])
+        largest = max(largest, get(numbers, i))
     if least > 0.0:
         largest = power(count * (least / total), -beta)
     for i in range(n):

@@ -2,9 +2,10 @@
 
 Layout, one place per slot: `rows` (the fields, one cache line), `blocks` (where the tokens are), `ids`, `priority`,
 `times_sampled`. Slots 0 .. count-1 are in use, always: a record that comes takes the slot of one that goes, and
-where one goes alone the last one moves into its slot. Tokens lie in an arena of int32 blocks (slot, length,
-tokens); dead blocks are squeezed out before they take more than 6 cells a record, or 1/16. An open-addressing
-index leads from id to slot.
+where one goes alone the last one moves into its slot. Tokens lie in an arena of int32 blocks (slot, size,
+tokens), each of whole grains of 4 cells; a dead block is used again by a record of the same size, and those that are
+not are squeezed out before they take more than 6 cells a record, or 1/16. An open-addressing index leads from id to
+slot.
 
 Rule of this file: nothing here chooses. Removers write `priority`, `ids` and `count` when they place new
 records; `take_in` then does the rest.
@@ -23,10 +24,13 @@ from ostinato.results import RECORD, Results, packed_rows
 from ostinato.text import Text, TokenText
 from ostinato.vocabulary import Vocabulary
 
-VALID, USED, DEAD, GONE, GONE_AGE, GONE_TIMES, GONE_NEVER = range(7)  # as in table_kernels, which needs numba
+VALID, TOKENS, USED, DEAD, GONE, GONE_AGE, GONE_TIMES, GONE_NEVER = range(
+    8
+)  # as in table_kernels, which needs numba
 _FIRST_ROOM = 1024
 _FIRST_CELLS = 4096
 _COUNT_BITS = 28  # as in table_kernels
+_GRAIN, _SPARE = 4, 256  # the same
 _RECENT = 4096  # places of records drawn lately, so that their updates need no search
 _COLUMNS = ("ids", "priority", "times_sampled", "_rows", "_blocks")
 _MERGED_COLUMNS = ("times_seen", "lowest", "highest")
@@ -88,7 +92,11 @@ class Table:
         self._recent = np.zeros(_RECENT, np.int64)
         self._arena = np.empty(0, np.int32)
         self._touched = 0  # cells of the arena that memory has been given for
-        self.counters = np.zeros(7, np.int64)
+        # of each size in grains: where its first dead block begins, in grains (the next one's place stands in it), and
+        # how many there are
+        self._spare = np.zeros((2, _SPARE), np.int32)
+        self._spare[0] = -1
+        self.counters = np.zeros(8, np.int64)
         self._remaps: weakref.WeakKeyDictionary[Vocabulary, NDArray[np.int32]] = weakref.WeakKeyDictionary()
 
     @property
@@ -114,9 +122,7 @@ class Table:
     @property
     def record_bytes(self) -> int:
         """RECORD_BYTES a record and 4 an instruction, of what is here now. O(1)."""
-        # a block's slot and length are among the RECORD_BYTES
-        cells = int(self.counters[USED] - self.counters[DEAD]) - 2 * self.count
-        return RECORD_BYTES * self.count + 4 * cells
+        return RECORD_BYTES * self.count + 4 * int(self.counters[TOKENS])
 
     def make_room(self, new: int) -> None:
         """Have slots for `new` more records, up to the capacity. Doubles, so O(1) amortised."""
@@ -159,12 +165,20 @@ class Table:
         offsets = np.zeros(len(results) + 1, np.int64)
         np.cumsum(results.instruction_counts, out=offsets[1:])
         columns = self._index, self.ids, as_bytes(self._rows), self._blocks
-        cells = kernels.give_up(
-            *columns, self._arena, self.times_sampled, self.counters, slots, removed, new_ids, offsets
+        cells, reused = kernels.give_up(
+            *columns,
+            self._arena,
+            self._spare,
+            self.times_sampled,
+            self.counters,
+            slots,
+            removed,
+            new_ids,
+            offsets,
         )
-        self._reserve(cells)
+        self._reserve(cells, reused)
         kernels.take_in(
-            *columns, self._arena, self.times_sampled, self.counters,
+            *columns, self._arena, self._spare, self.times_sampled, self.counters,
             slots, new_ids, as_bytes(packed_rows(results)), tokens, offsets,
         )  # fmt: skip
         placed = slots[slots >= 0]
@@ -200,7 +214,7 @@ class Table:
         self.make_room(n)
         self.ids[:n], self.priority[:n] = gathered.ids, gathered.priority
         self.count = n
-        text = TokenText(gathered.tokens, gathered.offsets[:-1], np.diff(gathered.offsets), self.words)
+        text = TokenText.ragged(gathered.tokens, gathered.offsets, self.words)
         if n:
             none = np.full(n, -1, np.int64)
             self.take_in(Results(gathered.rows, text), gathered.tokens, gathered.ids, np.arange(n), none)
@@ -222,7 +236,7 @@ class Table:
             return falling
         before = self.count
         self.count = kernels.take_out(
-            self._index, self.ids, self.priority, as_bytes(self._rows), self._blocks, self._arena,
+            self._index, self.ids, self.priority, as_bytes(self._rows), self._blocks, self._arena, self._spare,
             self.times_sampled, self.times_seen, self.lowest, self.highest, self.counters,
             np.ascontiguousarray(falling), before, self.next_id,
         )  # fmt: skip
@@ -236,6 +250,20 @@ class Table:
 
             kernels.index_find(self._index, self.ids, self.count, self._recent, ids, slots)
         return slots
+
+    def set_priorities(
+        self, ids: NDArray[np.int64], priorities: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int64], int]:
+        """Give records new priorities. Returns (slots of those that are here, the number of the first that is no
+        priority or -1); if one is none, nothing is done.
+        """
+        from ostinato.replay import table_kernels as kernels
+
+        slots = np.empty(len(ids), np.int64)
+        here, wrong = kernels.set_priorities(
+            self._index, self.ids, self.count, self._recent, self.priority, ids, priorities, slots
+        )
+        return slots[:here], wrong
 
     def gather(self, slots: NDArray[np.int64], *, sampled: bool = False) -> Gathered:
         """Copies of the records in these slots; `sampled` counts it as a draw."""
@@ -275,25 +303,34 @@ class Table:
         rows = self._rows[:count]
         starts, counts = _split(self._blocks[:count])
         assert (self._arena[starts - 2] == np.arange(count)).all()
-        assert (self._arena[starts - 1] == counts).all()
+        sizes = -(-(counts + 2) // _GRAIN) * _GRAIN
+        assert (self._arena[starts - 1] == sizes).all()
         assert int((rows["valid"] & ~rows["fallback_used"]).sum()) == self.valid_count
-        alive = int(counts.sum()) + 2 * count
-        assert alive + int(self.counters[DEAD]) == int(self.counters[USED]) <= len(self._arena)
+        assert int(counts.sum()) == int(self.counters[TOKENS])
+        assert int(sizes.sum() + self.counters[DEAD]) == int(self.counters[USED]) <= len(self._arena)
+        for grains in range(_SPARE):
+            at = int(self._spare[0, grains])
+            for _ in range(int(self._spare[1, grains])):
+                assert self._arena[_GRAIN * at] == -1
+                assert self._arena[_GRAIN * at + 1] == _GRAIN * grains
+                at = int(self._arena[_GRAIN * at + 2])
+            assert at == -1
 
-    def _reserve(self, cells: int) -> None:
-        """Room in the arena for so many cells more.
+    def _reserve(self, cells: int, reused: int) -> None:
+        """Room in the arena for so many cells more, beside those of dead blocks that are used again.
 
-        Dead blocks are squeezed out when they take 6 cells a record, or 1/16 of what is used. A full arena
+        Dead blocks are squeezed out when the rest of them takes 6 cells a record, or 1/16 of what is used. A full arena
         grows (a large one doubles, which costs address space alone), and it is made anew when a quarter of
         what was ever touched is unused.
         """
         used, dead = int(self.counters[USED]), int(self.counters[DEAD])
         limit = max(6 * self.count, used // 16, _FIRST_CELLS)
-        if dead >= limit:
+        if dead - reused >= limit:
             from ostinato.replay import table_kernels as kernels
 
-            kernels.compact(self._blocks, self._arena, self.counters)
+            kernels.compact(self._blocks, self._arena, self._spare, self.counters)
             used = int(self.counters[USED])
+            cells += reused  # of those none is left
         wanted = used + cells
         too_large = 3 * self._touched > 4 * (wanted + limit)
         if wanted > len(self._arena) or too_large:
@@ -317,8 +354,10 @@ class Table:
         """
         if len(text) and int(text.counts.max()) >> _COUNT_BITS:
             raise UsageError(f"expected fewer than 2**{_COUNT_BITS} instructions", "generated_tasm")
-        if not isinstance(text, TokenText) or text.vocabulary is self.words:
-            return text.flat() if isinstance(text, TokenText) else text.tokens(self.words)
+        if not isinstance(text, TokenText):
+            return text.tokens(self.words)
+        if text.vocabulary is self.words:
+            return text.flat()
         # another vocabulary: translate ids, and look at a word only when it is first seen
         theirs = text.vocabulary
         remap = self._remaps.get(theirs, np.empty(0, np.int32))
@@ -342,3 +381,12 @@ def _split(blocks: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int
 
 def as_bytes(rows: NDArray[np.void]) -> NDArray[np.uint8]:
     return rows.view(np.uint8).reshape(-1, RECORD.itemsize)
+
+
+def seed_rewards(results: Results) -> NDArray[np.float64]:
+    """float64[n]: `ostinato.reward` of each, by a kernel: a few ns a record."""
+    from ostinato.replay import table_kernels as kernels
+
+    out = np.empty(len(results))
+    kernels.seed_rewards(as_bytes(packed_rows(results)), out)
+    return out

@@ -8,32 +8,48 @@ from typing import Any
 
 import numpy as np
 
-from ostinato.kernels import F64, I32, I64, U8, U64, kernel, load_u64, prefetch, store_u64
+from ostinato.kernels import F64, I32, I64, U8, U64, copy, get, kernel, load_u64, prefetch, put, store_u64
 
 # Columns of the table's counters
-VALID, USED, DEAD, GONE, GONE_AGE, GONE_TIMES, GONE_NEVER = range(7)
+VALID, TOKENS, USED, DEAD, GONE, GONE_AGE, GONE_TIMES, GONE_NEVER = range(8)
 
 _ROW_BYTES = 64
-_IS_VALID, _IS_FALLBACK = 60, 62
+_CLOCK, _BASELINE, _IS_VALID, _IS_MEASURED, _IS_FALLBACK = (
+    32,
+    40,
+    60,
+    61,
+    62,
+)  # of a row of ostinato.results.RECORD
 COUNT_BITS = 28  # a block's place is start << 28 | count; a list of 2**28 is beyond what an archive holds
 _COUNT_MASK = (1 << COUNT_BITS) - 1
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio: spreads consecutive numbers (Knuth 6.4)
+_GOLDEN = np.uint64(
+    0x9E3779B97F4A7C15
+)  # 2**64 / golden ratio: spreads consecutive numbers evenly (Knuth 6.4)
 _LOW = 0x7FFFFFFF  # ids and slots in an entry, which stays positive
 _AHEAD = 8  # records between what is asked for and what is worked on
+_GRAIN_BITS = 2
+GRAIN = (
+    1 << _GRAIN_BITS
+)  # a block of the arena is whole grains of so many cells, so that a dead one fits others
+SPARE = 256  # dead blocks of fewer grains are kept in lists, one a size, to be used again
 
 
 @kernel
 def _home(low: Any, index: I64) -> Any:
-    return np.int64((np.uint64(low) * _GOLDEN) >> np.uint64(32)) & (len(index) - 1)
+    """Where an id's search begins: eight consecutive ids share a cache line, consecutive eights are spread evenly."""
+    spread = (np.uint64(low >> 3) * _GOLDEN) >> np.uint64(32)
+    line = np.int64((spread * np.uint64(len(index) >> 3)) >> np.uint64(32))
+    return line << 3 | (low & 7)
 
 
 @kernel
 def _index_put(index: I64, identity: Any, slot: Any) -> Any:
     low = identity & _LOW
     place = _home(low, index)
-    while index[place] >= 0:
+    while get(index, place) >= 0:
         place = (place + 1) & (len(index) - 1)
-    index[place] = low << 32 | slot
+    put(index, place, low << 32 | slot)
 
 
 @kernel
@@ -43,18 +59,19 @@ def _index_take(index: I64, identity: Any, slot: Any) -> Any:
     low = identity & _LOW
     entry = low << 32 | slot
     gap = _home(low, index)
-    while index[gap] != entry:
+    while get(index, gap) != entry:
         gap = (gap + 1) & mask
     place = gap
     while True:
         place = (place + 1) & mask
-        if index[place] < 0:
+        moving = get(index, place)
+        if moving < 0:
             break
-        home = _home(index[place] >> 32, index)
+        home = _home(moving >> 32, index)
         if ((place - home) & mask) >= ((place - gap) & mask):
-            index[gap] = index[place]
+            put(index, gap, moving)
             gap = place
-    index[gap] = -1
+    put(index, gap, np.int64(-1))
 
 
 @kernel
@@ -67,6 +84,9 @@ def index_build(index: I64, ids: I64, count: Any) -> Any:
 @kernel
 def index_find(index: I64, ids: I64, count: Any, recent: I64, wanted: I64, slots: I64) -> Any:
     """slots[i] of each wanted id, -1 for one that is not here. `recent` remembers where the last draws were."""
+    if count == 0:  # there may be no index yet
+        slots[:] = -1
+        return
     mask = len(index) - 1
     for i in range(len(wanted)):
         slot = recent[wanted[i] & (len(recent) - 1)]
@@ -90,27 +110,111 @@ def index_find(index: I64, ids: I64, count: Any, recent: I64, wanted: I64, slots
 
 
 @kernel
+def _grains(count: Any) -> Any:
+    """Of a block with so many tokens."""
+    return (count + 2 + GRAIN - 1) >> _GRAIN_BITS
+
+
+@kernel
+def _counts_as_valid(rows: U8, slot: Any) -> Any:
+    at = slot * _ROW_BYTES
+    return np.int64((get(rows, at + _IS_VALID) != 0) & (get(rows, at + _IS_FALLBACK) == 0))
+
+
+@kernel
+def set_priorities(
+    index: I64, ids: I64, count: Any, recent: I64, priority: F64, wanted: I64, given: F64, slots: I64
+) -> Any:
+    """Give records new priorities, all or none; returns (how many, -1) or (0, i of the first that is no priority).
+
+    The slots of those that are here come first in `slots`.
+    """
+    n = len(wanted)
+    for i in range(n):
+        if not 0.0 <= get(given, i) < np.inf:
+            return 0, i
+    index_find(index, ids, count, recent, wanted, slots)
+    here: Any = 0
+    for i in range(n):
+        slot = get(slots, i)
+        if slot >= 0:
+            put(priority, slot, get(given, i))
+            put(slots, here, slot)
+            here += 1
+    return here, -1
+
+
+@kernel
+def seed_rewards(rows: U8, out: F64) -> Any:
+    """out[i] = ostinato.rewards.reward of each row, to the last bit."""
+    for i in range(len(rows)):
+        at = i * _ROW_BYTES
+        clock, baseline = load_u64(rows, at + _CLOCK), load_u64(rows, at + _BASELINE)
+        saving = baseline - min(clock, baseline) if rows[i, _IS_MEASURED] else np.uint64(0)
+        value = 1.0 + np.float64(saving) / np.float64(max(baseline, np.uint64(1)))
+        value = np.float64(0.01) if rows[i, _IS_FALLBACK] else value
+        value = value if rows[i, _IS_VALID] else np.float64(0.001)
+        out[i] = value
+
+
+@kernel
+def turn_holds(ids: I64, count: Any, first_id: Any, first_slot: Any, slots: I64) -> Any:
+    """Are the ids from first_id on in consecutive slots (the first again after the last)? Then those, in `slots`."""
+    slot = first_slot
+    for k in range(len(slots)):
+        if slot >= count or ids[slot] != first_id + k:
+            return False
+        slots[k] = slot
+        slot = slot + 1 if slot + 1 < count else 0
+    return True
+
+
+@kernel
+def place_in_turn(
+    ids: I64, priority: F64, ring: I64, new_ids: I64, new_priority: F64, slots: I64, removed: I64
+) -> Any:
+    """Put new records into these slots in turn, over and over; removed[k] is the id that each found there."""
+    turn: Any = 0
+    for k in range(len(new_ids)):
+        slot = get(ring, turn)
+        put(slots, k, slot)
+        put(removed, k, get(ids, slot))
+        put(ids, slot, get(new_ids, k))
+        put(priority, slot, get(new_priority, k))
+        turn = turn + 1 if turn + 1 < len(ring) else 0
+
+
+@kernel
 def _forget(
     index: I64,
     rows: U8,
     blocks: I64,
     arena: I32,
+    spare: I32,
     times: I32,
     counters: I64,
     slot: Any,
     identity: Any,
     newest: Any,
 ) -> Any:
-    """A record leaves: out of the index and the counts, its tokens dead."""
+    """A record leaves: out of the index and the counts, its block dead, and spare if there is a list for its size."""
     _index_take(index, identity, slot)
-    if rows[slot, _IS_VALID] and not rows[slot, _IS_FALLBACK]:
-        counters[VALID] -= 1
-    arena[(blocks[slot] >> COUNT_BITS) - 2] = -1  # a dead block is nobody's
-    counters[DEAD] += (blocks[slot] & _COUNT_MASK) + 2
+    counters[VALID] -= _counts_as_valid(rows, slot)
+    block = get(blocks, slot)
+    at = (block >> COUNT_BITS) - 2
+    count = block & _COUNT_MASK
+    grains = _grains(count)
+    put(arena, at, np.int32(-1))  # a dead block is nobody's
+    if grains < SPARE:
+        put(arena, at + 2, get(spare, grains))
+        put(spare, grains, np.int32(at >> _GRAIN_BITS))
+        spare[1, grains] += 1
+    counters[TOKENS] -= count
+    counters[DEAD] += GRAIN * grains
     counters[GONE] += 1
     counters[GONE_AGE] += newest - identity
-    counters[GONE_TIMES] += times[slot]
-    counters[GONE_NEVER] += np.int64(times[slot] == 0)
+    counters[GONE_TIMES] += get(times, slot)
+    counters[GONE_NEVER] += np.int64(get(times, slot) == 0)
 
 
 @kernel
@@ -120,6 +224,7 @@ def give_up(
     rows: U8,
     blocks: I64,
     arena: I32,
+    spare: I32,
     times: I32,
     counters: I64,
     slots: I64,
@@ -127,13 +232,16 @@ def give_up(
     new_ids: I64,
     offsets: I64,
 ) -> Any:
-    """First half of taking in: forget the records that the remover gave up; returns the cells that the new need.
+    """First half of taking in: forget the records that the remover gave up.
+
+    Returns (cells that the new ones need beyond the arena's end, cells of dead blocks that they will use again).
 
     The remover has written the new ids to `ids` already, so that ids[slot] says who keeps a slot that several
     new records were given one after the other.
     """
     n = len(slots)
     cells: Any = 0
+    reused: Any = 0
     first = new_ids[0]
     for k in range(n):
         if k + 2 * _AHEAD < n:
@@ -143,16 +251,23 @@ def give_up(
             prefetch(rows, ahead * _ROW_BYTES + _IS_VALID)
             prefetch(index, _home(max(removed[k + 2 * _AHEAD], 0) & _LOW, index))
         if k + _AHEAD < n:
-            prefetch(arena, (blocks[max(slots[k + _AHEAD], 0)] >> COUNT_BITS) - 2)
+            prefetch(arena, (get(blocks, max(get(slots, k + _AHEAD), 0)) >> COUNT_BITS) - 2)
         if 0 <= removed[k] < first:
-            _forget(index, rows, blocks, arena, times, counters, slots[k], removed[k], new_ids[k])
+            _forget(index, rows, blocks, arena, spare, times, counters, slots[k], removed[k], new_ids[k])
         elif removed[k] >= 0:  # came and went within this call
             counters[GONE] += 1
             counters[GONE_AGE] += new_ids[k] - removed[k]
             counters[GONE_NEVER] += 1
+    left = spare[1].copy()
+    for k in range(n):
         if slots[k] >= 0 and ids[slots[k]] == new_ids[k]:
-            cells += 2 + offsets[k + 1] - offsets[k]
-    return cells
+            grains = _grains(offsets[k + 1] - offsets[k])
+            if grains < SPARE and left[grains] > 0:
+                left[grains] -= 1
+                reused += GRAIN * grains
+            else:
+                cells += GRAIN * grains
+    return cells, reused
 
 
 @kernel
@@ -162,6 +277,7 @@ def take_in(
     rows: U8,
     blocks: I64,
     arena: I32,
+    spare: I32,
     times: I32,
     counters: I64,
     slots: I64,
@@ -172,7 +288,7 @@ def take_in(
 ) -> Any:
     """Second half: copy the new records and their tokens to their slots and the arena, which has room.
 
-    A block is its slot, its length, its tokens.
+    A block is its slot, its size in cells, its tokens. A dead one of the same size is used again if there is one.
     """
     n = len(slots)
     for k in range(n):
@@ -183,20 +299,24 @@ def take_in(
         if slot < 0 or ids[slot] != new_ids[k]:
             continue
         _index_put(index, new_ids[k], slot)
-        row = rows[slot]
-        for b in range(0, _ROW_BYTES, 8):
-            store_u64(row, b, load_u64(new_rows[k], b))
+        copy(rows, slot * _ROW_BYTES, new_rows, k * _ROW_BYTES, _ROW_BYTES)
         count = offsets[k + 1] - offsets[k]
-        used = counters[USED]
-        arena[used] = slot
-        arena[used + 1] = count
-        for t in range(count):
-            arena[used + 2 + t] = tokens[offsets[k] + t]
-        blocks[slot] = ((used + 2) << COUNT_BITS) | count
+        grains = _grains(count)
+        if grains < SPARE and spare[1, grains] > 0:
+            at = np.int64(spare[0, grains]) * GRAIN
+            spare[0, grains] = arena[at + 2]
+            spare[1, grains] -= 1
+            counters[DEAD] -= GRAIN * grains
+        else:
+            at = counters[USED]
+            counters[USED] = at + GRAIN * grains
+        arena[at] = slot
+        arena[at + 1] = GRAIN * grains
+        copy(arena, at + 2, tokens, offsets[k], count)
+        blocks[slot] = ((at + 2) << COUNT_BITS) | count
         times[slot] = 0
-        counters[USED] = used + 2 + count
-        if row[_IS_VALID] and not row[_IS_FALLBACK]:
-            counters[VALID] += 1
+        counters[TOKENS] += count
+        counters[VALID] += _counts_as_valid(rows, slot)
 
 
 @kernel
@@ -207,6 +327,7 @@ def take_out(
     rows: U8,
     blocks: I64,
     arena: I32,
+    spare: I32,
     times: I32,
     seen: I32,
     lowest: U64,
@@ -222,13 +343,12 @@ def take_out(
     """
     for i in range(len(slots)):
         slot = slots[i]
-        _forget(index, rows, blocks, arena, times, counters, slot, ids[slot], newest)
+        _forget(index, rows, blocks, arena, spare, times, counters, slot, ids[slot], newest)
         count -= 1
         if slot != count:
             _index_take(index, ids[count], count)
             _index_put(index, ids[count], slot)
-            for b in range(0, _ROW_BYTES, 8):
-                store_u64(rows[slot], b, load_u64(rows[count], b))
+            copy(rows, slot * _ROW_BYTES, rows, count * _ROW_BYTES, _ROW_BYTES)
             ids[slot], priority[slot], blocks[slot] = ids[count], priority[count], blocks[count]
             times[slot] = times[count]
             if len(seen):
@@ -239,27 +359,25 @@ def take_out(
 
 
 @kernel
-def compact(blocks: I64, arena: I32, counters: I64) -> Any:
+def compact(blocks: I64, arena: I32, spare: I32, counters: I64) -> Any:
     """Slide the living blocks together; the dead ones are gone.
 
-    Blocks say their own length, so that where the next one begins need not wait for `blocks[slot]`.
+    Blocks say their own size, so that where the next one begins need not wait for `blocks[slot]`.
     """
+    spare[0, :] = -1
+    spare[1, :] = 0
     at: Any = 0
     to: Any = 0
     while at < counters[USED]:
         slot = arena[at]
-        size = np.int64(arena[at + 1]) + 2
+        size = np.int64(arena[at + 1])
         if slot < 0:
             at += size
             continue
         if to != at:
-            k = 0
-            while k + 2 <= size:  # two cells at once, to the left: what is read is not yet overwritten
+            for k in range(0, size, 2):  # two cells at once, to the left: what is read is not yet overwritten
                 store_u64(arena, to + k, load_u64(arena, at + k))
-                k += 2
-            if k < size:
-                arena[to + k] = arena[at + k]
-            blocks[slot] = ((to + 2) << COUNT_BITS) | (size - 2)
+            blocks[slot] = ((to + 2) << COUNT_BITS) | (blocks[slot] & _COUNT_MASK)
         at += size
         to += size
     counters[USED] = to
@@ -289,30 +407,32 @@ def gather(
     """
     n = len(slots)
     for i in range(n):
-        prefetch(blocks, slots[i])
-        prefetch(rows, slots[i] * _ROW_BYTES)
-        prefetch(times, slots[i])
+        slot = get(slots, i)
+        prefetch(blocks, slot)
+        prefetch(rows, slot * _ROW_BYTES)
+        prefetch(times, slot)
     for i in range(n):
-        prefetch(arena, blocks[slots[i]] >> COUNT_BITS)
-        prefetch(ids, slots[i])
-        prefetch(priority, slots[i])
+        slot = get(slots, i)
+        prefetch(arena, get(blocks, slot) >> COUNT_BITS)
+        prefetch(ids, slot)
+        prefetch(priority, slot)
     total: Any = 0
     offsets[0] = 0
     for i in range(n):
-        slot = slots[i]
-        block = blocks[slot]
+        slot = get(slots, i)
+        block = get(blocks, slot)
         prefetch(arena, (block >> COUNT_BITS) + 16)
         total += block & _COUNT_MASK
-        offsets[i + 1] = total
-        row = rows[slot]
-        for b in range(0, _ROW_BYTES, 8):
-            store_u64(out_rows[i], b, load_u64(row, b))
-        out_ids[i], out_priority[i] = ids[slot], priority[slot]
-        times[slot] += once
+        put(offsets, i + 1, total)
+        copy(out_rows, i * _ROW_BYTES, rows, slot * _ROW_BYTES, _ROW_BYTES)
+        identity = get(ids, slot)
+        put(out_ids, i, identity)
+        put(out_priority, i, get(priority, slot))
+        put(times, slot, np.int32(get(times, slot) + once))
         if once:
-            recent[ids[slot] & (len(recent) - 1)] = slot
+            put(recent, identity & (len(recent) - 1), slot)
     for i in range(n):
-        out_times[i] = times[slots[i]]
+        put(out_times, i, get(times, get(slots, i)))
 
 
 @kernel
@@ -321,12 +441,11 @@ def gather_tokens(blocks: I64, arena: I32, slots: I64, offsets: I64, tokens: I32
     n = len(slots)
     for i in range(n):
         if i + _AHEAD < n:
-            ahead = blocks[slots[i + _AHEAD]]
+            ahead = get(blocks, get(slots, i + _AHEAD))
             for t in range(0, ahead & _COUNT_MASK, 16):
                 prefetch(arena, (ahead >> COUNT_BITS) + t)
-        start = blocks[slots[i]] >> COUNT_BITS
-        for t in range(offsets[i + 1] - offsets[i]):
-            tokens[offsets[i] + t] = arena[start + t]
+        start = get(offsets, i)
+        copy(tokens, start, arena, get(blocks, get(slots, i)) >> COUNT_BITS, get(offsets, i + 1) - start)
 
 
 @kernel
@@ -335,6 +454,6 @@ def pad(tokens: I32, offsets: I64, out: I32, mask: U8) -> Any:
     length = out.shape[1]
     for i in range(len(out)):
         start = offsets[i]
-        for t in range(min(length, offsets[i + 1] - start)):
-            out[i, t] = tokens[start + t]
-            mask[i, t] = 1
+        count = min(length, offsets[i + 1] - start)
+        copy(out, i * length, tokens, start, count)
+        mask[i, :count] = 1
