@@ -165,7 +165,8 @@ def _put(typing_context: Any, buffer: Any, index: Any, item: Any) -> Any:
 
 
 def _copy(typing_context: Any, target: Any, at: Any, source: Any, start: Any, count: Any) -> Any:
-    """copy(target, i64 at, source, i64 start, i64 count): items of one size from one array to another, unchecked."""
+    """copy(target, i64 at, source, i64 start, i64 count): items of one size from one array to another, or within one,
+    unchecked."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         to, begin = (
@@ -173,7 +174,7 @@ def _copy(typing_context: Any, target: Any, at: Any, source: Any, start: Any, co
             for k in (0, 2)
         )
         itemsize = context.get_abi_sizeof(context.get_data_type(target.dtype))
-        cgutils.raw_memcpy(builder, to, begin, args[4], itemsize)  # type: ignore[no-untyped-call]
+        cgutils.raw_memmove(builder, to, begin, args[4], itemsize)  # type: ignore[no-untyped-call]
         return context.get_dummy_value()
 
     return types.void(target, types.int64, source, types.int64, types.int64), generate

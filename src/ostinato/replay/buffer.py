@@ -19,7 +19,7 @@ from ostinato.replay.batch import Batch
 from ostinato.replay.dedupe import Dedupe, DedupeIndex
 from ostinato.replay.limiter import Balance, RateLimiter
 from ostinato.replay.mixtures import restore, state_of, under
-from ostinato.replay.removers import LowestPriority, Remover, RemoverIndex
+from ostinato.replay.removers import LowestPriority, Remover, RemoverIndex, Reservoir
 from ostinato.replay.samplers import Draw, Greedy, Sampler, SamplerIndex, State
 from ostinato.replay.stats import CAUSES, Stats
 from ostinato.replay.table import (
@@ -56,11 +56,11 @@ class ReplayBuffer:
         reward: a record's first priority: columns in, float64[n] out, finite and >= 0.
         seed: of the sampler's random numbers; the same data, calls and seed give the same batches.
         vocabulary: for the tokens of batches; None grows one of the buffer's own.
-        capacity_bytes: bytes at most, counting 116 a record and 4 an instruction; the remover says who leaves.
+        capacity_bytes: bytes at most, >= 116, counting 116 a record and 4 an instruction; the remover says who leaves.
         max_age_s: how much older than the newest timestamp that came a record may be, in seconds.
         max_times_sampled: a record leaves when it was drawn so often.
         dedupe: merge repeats; None stores them.
-        limiter: keeps drawing and pushing in step; None lets both run free.
+        limiter: keeps drawing and pushing in step (min_size within the capacity); None lets both run free.
 
     The limits of bytes and age hold after each call. Threads: many may push, sample and update; every call is
     whole, under one lock.
@@ -101,13 +101,17 @@ class ReplayBuffer:
         for name, given, kind in (("dedupe", dedupe, Dedupe), ("limiter", limiter, RateLimiter)):
             if given is not None and not isinstance(given, kind):
                 raise UsageError(f"expected a {kind.__name__}, got {given!r}", name)
+        if limiter is not None and limiter.min_size > self.capacity:
+            raise UsageError(
+                f"{limiter.min_size} records never fit into a capacity of {self.capacity}", "limiter.min_size"
+            )
         if not callable(reward):
             raise UsageError(f"expected a function of columns, got {reward!r}", "reward")
         self._reward = reward
         self._sampler_settings: Sampler = Greedy() if sampler is None else sampler
         self._remover_settings: Remover = LowestPriority() if remover is None else remover
         self._dedupe_settings = dedupe
-        self._capacity_bytes = _optional(capacity_bytes, "capacity_bytes", 1)
+        self._capacity_bytes = _optional(capacity_bytes, "capacity_bytes", RECORD_BYTES)
         self._max_age_s = _optional(max_age_s, "max_age_s", 0)
         self._max_times_sampled = _optional(max_times_sampled, "max_times_sampled", 1)
         # where a call's outcome depends on the records that are here, nothing is put off
@@ -287,7 +291,7 @@ class ReplayBuffer:
                 batch = self._batch(self._sampler.draw(n, random))
             else:
                 batch = self._sample_limited(n, random)
-            self._table.draws += 1
+            self._table.draws += int(n != 0)
             self._sampled += len(batch)
             if self._balance is not None:
                 self._balance.sampled += len(batch)
@@ -323,13 +327,14 @@ class ReplayBuffer:
         assert self._max_times_sampled is not None
         table, most = self._table, self._max_times_sampled
         parts: list[Batch] = []
+        scales: list[float] = []
         missing = n
         while True:
             try:
                 draw = self._sampler.draw(missing, rng)
-            except EmptyBufferError:
+            except (EmptyBufferError, UsageError):
                 if parts:
-                    break  # all that was here has been given
+                    break  # nothing that is left can be drawn; the next call says why
                 raise
             order = np.argsort(draw.slots, kind="stable")
             drawn = draw.slots[order]
@@ -339,6 +344,7 @@ class ReplayBuffer:
             parts.append(
                 self._batch(Draw(draw.slots[kept], draw.probability[kept], draw.weight[kept], draw.expected))
             )
+            scales.append(draw.scale)
             left = np.unique(draw.slots)
             self._remove(left[table.times_sampled[left] >= most], "max_times_sampled")
             if missing is None or len(draw.slots) < missing:
@@ -351,7 +357,9 @@ class ReplayBuffer:
         gathered = Gathered.concat([part._gathered for part in parts])
         merged = tuple(np.concatenate(columns) for columns in zip(*[p._merged for p in parts], strict=True))
         probability = np.concatenate([part.probability for part in parts])
-        return self._make_batch(gathered, probability, np.concatenate([p.weight for p in parts]), merged)
+        # each draw's weights were divided by their own largest; now all by the largest of those
+        weights = [part.weight * (scale / max(scales)) for part, scale in zip(parts, scales, strict=True)]
+        return self._make_batch(gathered, probability, np.concatenate(weights).astype(np.float32), merged)
 
     def get(self, identity: int) -> BuildResult:
         """The build result with this id.
@@ -496,7 +504,7 @@ class ReplayBuffer:
         Args:
             path: None is Trident's, `model/general/v2/replay.rkyv`.
             sampler, remover, reward, seed, vocabulary, and the limits: as for ReplayBuffer. Priorities are
-                computed anew.
+                computed anew. To a limiter, what is loaded counts towards its min_size alone.
         Raises:
             DamageError: rkyv would refuse the file. OSError: as the system says.
         """
@@ -513,7 +521,11 @@ class ReplayBuffer:
             results = archive.read(DEFAULT_PATH if path is None else path)
         except FileNotFoundError:
             return buffer
+        balance, buffer._balance = buffer._balance, None
         buffer.extend(results)
+        if balance is not None:
+            balance.inserted = min(len(results), balance.settings.min_size)
+        buffer._balance = balance
         return buffer
 
     def state_dict(self) -> State:
@@ -855,10 +867,11 @@ def _optional(value: Any, name: str, low: int) -> int | None:
 
 
 def _shape(settings: Any) -> Any:
-    """Of what classes a sampler or remover is made, and the numbers that its state depends on."""
+    """Of what classes a sampler or remover is made, and the seed that its choice depends on."""
     parts = [_shape(part) for part, _ in getattr(settings, "parts", ())]
     inner = [_shape(settings.inner)] if hasattr(settings, "inner") else []
-    return [type(settings).__name__, *parts, *inner]
+    seed = [int(settings.seed)] if isinstance(settings, Reservoir) else []
+    return [type(settings).__name__, *seed, *parts, *inner]
 
 
 def _numbers(values: npt.ArrayLike, name: str) -> NDArray[np.float64]:

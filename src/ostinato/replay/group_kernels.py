@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ostinato.kernels import F64, I32, I64, U8, U64, kernel, load_u64, prefetch
+from ostinato.kernels import F64, I32, I64, U8, U64, get, kernel, load_u64, prefetch, put
 from ostinato.replay.sum_tree_kernels import power, sum_of_eight
 from ostinato.vocabulary_kernels import siphash
 
@@ -302,34 +302,56 @@ def forest_find(
     shares: F64,
 ) -> Any:
     """A record of each group by a uniform number: its slot, and its share of its group's sum."""
-    begins = np.empty(16, np.int64)
-    for i in range(len(groups)):
-        prefetch(totals, groups[i])
-        prefetch(start, groups[i])
-    for i in range(len(groups)):
-        g = groups[i]
-        wanted = min(numbers[i] * totals[g], np.nextafter(totals[g], 0.0))
-        depth = 0
-        begins[0] = start[g]
-        width = np.int64(cap[g])
+    n = len(groups)
+    first, place, depth = np.empty(n, np.int64), np.zeros(n, np.int64), np.empty(n, np.int64)
+    rest = np.empty(n)
+    for i in range(n):
+        prefetch(totals, get(groups, i))
+        prefetch(start, get(groups, i))
+        prefetch(cap, get(groups, i))
+    deepest: Any = 0
+    for i in range(n):
+        g = get(groups, i)
+        total = get(totals, g)
+        wanted = get(numbers, i) * total
+        rest[i] = wanted if wanted < total else np.nextafter(total, 0.0)
+        begin, width, levels = get(start, g), np.int64(get(cap, g)), 0
         while width > 8:
-            begins[depth + 1] = begins[depth] + width
+            begin += width
             width = (((width + 7) >> 3) + 7) & ~7
-            depth += 1
-        at: Any = 0
-        for level in range(depth, -1, -1):
-            first = begins[level] + 8 * at
+            levels += 1
+        first[i], depth[i] = begin, levels  # of the top
+        deepest = max(deepest, levels)
+    # all that are as deep go down one level together, so that their cache misses overlap
+    for level in range(deepest, -1, -1):
+        for i in range(n):
+            if get(depth, i) < level:
+                continue
+            at = get(first, i) + 8 * get(place, i)
+            wanted = get(rest, i)
             through = 0.0
             before = 0.0
-            child = 0
+            child: Any = 0
             for k in range(8):
-                value = nodes[first + k]
+                value = get(nodes, at + k)
                 # the last that has a share serves when rounding leaves nothing to its right
-                if value > 0.0 and through <= wanted:
-                    child = k
-                    before = through
+                mine = (value > 0.0) & (through <= wanted)
+                child = k if mine else child
+                before = through if mine else before
                 through += value
-            wanted -= before
-            at = 8 * at + child
-        slots[i] = members[start[g] + at]
-        shares[i] = nodes[start[g] + at] / totals[g]
+            put(rest, i, wanted - before)
+            put(place, i, 8 * get(place, i) + child)
+            if level > 0:  # the level below ends where this one begins
+                g = get(groups, i)
+                begin, width = get(start, g), np.int64(get(cap, g))
+                for _ in range(level - 1):
+                    begin += width
+                    width = (((width + 7) >> 3) + 7) & ~7
+                put(first, i, begin)
+                prefetch(nodes, begin + 8 * get(place, i))
+            else:
+                prefetch(members, get(first, i) + get(place, i))
+    for i in range(n):
+        at = get(first, i) + get(place, i)
+        put(slots, i, np.int64(get(members, at)))
+        put(shares, i, get(nodes, at) / get(totals, get(groups, i)))

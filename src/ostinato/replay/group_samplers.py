@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,7 +24,7 @@ from ostinato.replay.samplers import (
     split,
 )
 from ostinato.replay.table import Table
-from ostinato.replay.trees import Scope, Slots
+from ostinato.replay.trees import Numbers, Scope, Slots
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,15 @@ class ByOutcome:
 
 def _inner_beta(inner: Uniform | Proportional, beta: Beta | None) -> Beta:
     if not isinstance(inner, (Uniform, Proportional)) or not inner.replace:
-        raise UsageError(f"expected Uniform() or Proportional(), with replacement, got {inner!r}", "inner")
+        raise UsageError(
+            f"expected Uniform() or Proportional(), with replacement, got {inner!r} (a window goes outside: "
+            "Window(PerProgram(), within=5))",
+            "inner",
+        )
+    if isinstance(inner, Proportional) and (not inner.stratified or inner.normalize != "batch"):
+        raise UsageError(
+            "only alpha and beta of the inner rule count: leave stratified and normalize as they are", "inner"
+        )
     if beta is not None:
         return check_beta(beta)
     return inner.beta if isinstance(inner, Proportional) else 0.0
@@ -111,10 +120,12 @@ class _GroupIndex:
         """Go on from there."""
         self.forest.restore(state)
 
-    def _draw(self, slots: Slots, probability: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Draw:
+    def _draw(
+        self, slots: Slots, probability: Numbers, beta: float, expected: Callable[[Slots], Numbers]
+    ) -> Draw:
         count = self._table.count if self._scope is None else self._scope.count
-        weight = importance(count * probability, beta_at(self._beta, self._table))
-        return Draw(slots, probability, weight)
+        weight, scale = importance(count * probability, beta)
+        return Draw(slots, probability, weight, expected, scale)
 
 
 class _PerProgramIndex(_GroupIndex):
@@ -125,21 +136,21 @@ class _PerProgramIndex(_GroupIndex):
 
     def draw(self, n: int | None, rng: np.random.Generator) -> Draw:
         n = drawable(n, self._table)
+        beta = beta_at(self._beta, self._table)
         forest = self.forest
         total = forest.total()
         if not total > 0:
             raise EmptyBufferError("no program has a record that can be drawn")
         groups = forest.choose(rng.random(n))
         slots, shares = forest.find(groups, rng.random(n))
-        draw = self._draw(slots, forest.weight(groups) / total * shares)
 
-        def expected(some: Slots) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        def expected(some: Slots) -> Numbers:
             here = forest.weight(forest.group_of(some)) > 0
             out = np.zeros(len(some))
             out[here] = n * forest.weight(forest.group_of(some[here])) / total * forest.shares(some[here])
             return out
 
-        return draw._replace(expected=expected)
+        return self._draw(slots, forest.weight(groups) / total * shares, beta, expected)
 
 
 class _ByOutcomeIndex(_GroupIndex):
@@ -150,6 +161,7 @@ class _ByOutcomeIndex(_GroupIndex):
 
     def draw(self, n: int | None, rng: np.random.Generator) -> Draw:
         n = drawable(n, self._table)
+        beta = beta_at(self._beta, self._table)
         forest = self.forest
         forest.refresh()
         outcomes = np.arange(len(OUTCOMES))
@@ -160,13 +172,12 @@ class _ByOutcomeIndex(_GroupIndex):
         counts = split(n, quotas / quotas.sum())
         groups = np.repeat(outcomes, counts)
         slots, shares = forest.find(groups, rng.random(n))
-        draw = self._draw(slots, (counts / n)[groups] * shares)
 
-        def expected(some: Slots) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        def expected(some: Slots) -> Numbers:
             of = forest.group_of(some)
             out = np.zeros(len(some))
             here = forest.weight(of) > 0
             out[here] = counts[of[here]] * forest.shares(some[here])
             return out
 
-        return draw._replace(expected=expected)
+        return self._draw(slots, (counts / n)[groups] * shares, beta, expected)

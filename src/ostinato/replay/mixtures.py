@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -94,7 +94,7 @@ class Mixture:
     Args:
         parts: each sampler's fraction of the batch; they add up to 1, and are exact to within one record
             (largest remainders). Or "all" for a sampler that knows its own number: then the others' fractions
-            are of that number, and `sample()` needs none. `Mixture({Fresh(): "all", Proportional(): 0.1})` is all
+            are of that number (above 1 is more than as many), and `sample()` needs none. `Mixture({Fresh(): "all", Proportional(): 0.1})` is all
             new results and a tenth as many from all that are here; `sample(n)` then gives n at most.
         beta: exponent of the importance weights (N * P(i))**-beta, with P(i) the expected share of a record in this
             batch over all parts, whichever part drew it; divided by the batch's largest. What a part gives without
@@ -115,14 +115,18 @@ class Mixture:
         pairs = tuple(parts.items() if isinstance(parts, Mapping) else parts)
         if not pairs:
             raise UsageError("expected at least one part", "parts")
+        some_all = any(fraction == "all" for _, fraction in pairs)
         for sampler, fraction in pairs:
             if isinstance(sampler, type) or not hasattr(sampler, "attach"):
                 raise UsageError(f"expected a sampler such as Uniform(), got {sampler!r}", "parts")
             if fraction != "all":
-                check_fraction(fraction, "parts")
+                check_fraction(fraction, "parts", 1e6 if some_all else 1.0)
         total = sum(fraction for _, fraction in pairs if not isinstance(fraction, str))
-        if all(fraction != "all" for _, fraction in pairs) and abs(total - 1) > 1e-9:
-            raise UsageError(f"expected fractions that add up to 1, got {total:g}", "parts")
+        if not some_all and abs(total - 1) > 1e-9:
+            hint = (
+                " (of equal samplers a dict keeps the last: give pairs)" if isinstance(parts, Mapping) else ""
+            )
+            raise UsageError(f"expected fractions that add up to 1, got {total:g}{hint}", "parts")
         object.__setattr__(self, "parts", pairs)
         object.__setattr__(self, "beta", check_beta(beta))
 
@@ -148,6 +152,17 @@ class MixtureIndex:
             part.changed(slots)
 
     def draw(self, n: int | None, rng: np.random.Generator) -> Draw:
+        fresh = list(_fresh_of(self))
+        cursors = [index.cursor for index in fresh]
+        try:
+            return self._draw(n, rng)
+        except BaseException:
+            for index, cursor in zip(fresh, cursors, strict=True):
+                index.cursor = cursor  # what nobody was given is still new
+            raise
+
+    def _draw(self, n: int | None, rng: np.random.Generator) -> Draw:
+        beta = beta_at(self._beta, self._table)
         draws = self._draws(n, rng)
         slots = np.concatenate([np.empty(0, np.int64), *(draw.slots for draw in draws)])
         n = len(slots)
@@ -164,8 +179,8 @@ class MixtureIndex:
 
         probability = expected(slots) / n
         count = self._table.count if self._scope is None else self._scope.count
-        weight = importance(count * probability, beta_at(self._beta, self._table))
-        return Draw(slots, probability, weight, expected)
+        weight, scale = importance(count * probability, beta)
+        return Draw(slots, probability, weight, expected, scale)
 
     def _draws(self, n: int | None, rng: np.random.Generator) -> list[Draw]:
         fractions = np.array([0.0 if isinstance(f, str) else f for f in self._fractions])
@@ -230,10 +245,8 @@ class Window:
             raise UsageError(f"expected a sampler such as Uniform(), got {self.inner!r}", "inner")
         for name in ("within", "version"):
             value = getattr(self, name)
-            if name == "version" and value is None:
-                continue
-            if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or not 0 <= value < 2**32:
-                raise UsageError(f"expected an int in [0, 2**32), got {value!r}", name)
+            if name == "within" or value is not None:
+                _check_version(value, name)
         if check_fraction(self.decay, "decay") == 0:
             raise UsageError("expected a number in (0, 1], got 0", "decay")
 
@@ -249,7 +262,7 @@ class WindowIndex:
     def __init__(self, table: Table, settings: Window) -> None:
         self._table = table
         self._settings = settings
-        self.version = settings.version
+        self._version = settings.version
         self.factor = np.empty(0)
         self.count = 0
         self._versions = Members(table, MODEL_VERSION)
@@ -259,6 +272,17 @@ class WindowIndex:
         self._pending: list[Slots] = []
         self._waiting = 0
         self.inner = settings.inner.attach(table, self)
+
+    @property
+    def version(self) -> int | None:
+        """The reference; None is the newest. Setting it moves the window, and raises UsageError if it is no version."""
+        return self._version
+
+    @version.setter
+    def version(self, version: int | None) -> None:
+        if version is not None:
+            _check_version(version, "version")
+        self._version = version
 
     def changed(self, slots: Slots) -> None:
         self._waiting += len(slots)
@@ -342,6 +366,20 @@ class WindowIndex:
         self._factors, self._at = np.empty(0), None
         self.changed(np.arange(self._table.count))
         restore(self.inner, under(state, "inner."))
+
+
+def _fresh_of(index: Any) -> Iterator[FreshIndex]:
+    """Every Fresh inside an index."""
+    if isinstance(index, FreshIndex):
+        yield index
+    for inner in (*getattr(index, "parts", ()), getattr(index, "inner", None)):
+        if inner is not None:
+            yield from _fresh_of(inner)
+
+
+def _check_version(value: Any, name: str) -> None:
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or not 0 <= value < 2**32:
+        raise UsageError(f"expected an int in [0, 2**32), got {value!r}", name)
 
 
 def _whole_power(x: float, k: int) -> float:

@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from ostinato.kernels import F64, I32, I64, kernel
+from ostinato.kernels import F32, F64, I32, I64, copy, get, kernel, prefetch, put
+from ostinato.replay.sum_tree_kernels import importance, power
 
-BLOCK = 512
-FILL = 384  # entries a block gets when all are made anew
+BLOCK = 256
+FILL = 192  # entries a block gets when all are made anew
+LAST = 2**31  # after every slot
 
 
 @kernel
@@ -23,11 +25,10 @@ def _block_of(keys: F64, slots: I32, counts: I32, sequence: I32, used: I64, key:
     high = used[0]
     while high - low > 1:
         middle = (low + high) >> 1
-        at = np.int64(sequence[middle]) * BLOCK
-        if keys[at] < key or (keys[at] == key and slots[at] <= slot):
-            low = middle
-        else:
-            high = middle
+        at = np.int64(get(sequence, middle)) * BLOCK
+        found = get(keys, at)
+        reached = (found < key) | ((found == key) & (np.int64(get(slots, at)) <= slot))
+        low, high = (middle, high) if reached else (low, middle)
     return low
 
 
@@ -38,11 +39,9 @@ def _place_in(keys: F64, slots: I32, first: Any, count: Any, key: Any, slot: Any
     high = count
     while low < high:
         middle = (low + high) >> 1
-        at = first + middle
-        if keys[at] < key or (keys[at] == key and slots[at] < slot):
-            low = middle + 1
-        else:
-            high = middle
+        found = get(keys, first + middle)
+        earlier = (found < key) | ((found == key) & (np.int64(get(slots, first + middle)) < slot))
+        low, high = (middle + 1, high) if earlier else (low, middle)
     return low
 
 
@@ -54,8 +53,10 @@ def _take(
     block = np.int64(sequence[where])
     first = block * BLOCK
     counts[block] -= 1
-    for k in range(_place_in(keys, slots, first, counts[block] + 1, key, slot), counts[block]):
-        keys[first + k], slots[first + k] = keys[first + k + 1], slots[first + k + 1]
+    at = first + _place_in(keys, slots, first, counts[block] + 1, key, slot)
+    behind = first + counts[block] - at
+    copy(keys, at, keys, at + 1, behind)
+    copy(slots, at, slots, at + 1, behind)
     if counts[block] == 0:
         used[0] -= 1
         for k in range(where, used[0]):
@@ -89,18 +90,18 @@ def _put(
     if counts[block] == BLOCK:
         upper = _new_block(counts, sequence, stack, used, where + 1)
         half = BLOCK // 2
-        for k in range(half):
-            keys[upper * BLOCK + k] = keys[block * BLOCK + half + k]
-            slots[upper * BLOCK + k] = slots[block * BLOCK + half + k]
+        copy(keys, upper * BLOCK, keys, block * BLOCK + half, half)
+        copy(slots, upper * BLOCK, slots, block * BLOCK + half, half)
         counts[block], counts[upper] = half, half
         at = upper * BLOCK
         if keys[at] < key or (keys[at] == key and slots[at] <= slot):
             block = upper
     first = block * BLOCK
-    place = _place_in(keys, slots, first, counts[block], key, slot)
-    for k in range(counts[block], place, -1):
-        keys[first + k], slots[first + k] = keys[first + k - 1], slots[first + k - 1]
-    keys[first + place], slots[first + place] = key, slot
+    at = first + _place_in(keys, slots, first, counts[block], key, slot)
+    behind = first + counts[block] - at
+    copy(keys, at + 1, keys, at, behind)
+    copy(slots, at + 1, slots, at, behind)
+    keys[at], slots[at] = key, slot
     counts[block] += 1
 
 
@@ -158,7 +159,148 @@ def rank_build(
 
 
 @kernel
-def rank_of(
+def _first_rank(
+    keys: F64, slots: I32, counts: I32, sequence: I32, used: I64, before: I64, key: Any, slot: Any
+) -> Any:
+    """How many entries come before (key, slot)."""
+    where = _block_of(keys, slots, counts, sequence, used, key, slot)
+    block = np.int64(get(sequence, where))
+    return get(before, where) + _place_in(keys, slots, block * BLOCK, np.int64(get(counts, block)), key, slot)
+
+
+@kernel
+def _ties(
+    keys: F64, slots: I32, counts: I32, sequence: I32, used: I64, before: I64, where: Any, place: Any
+) -> Any:
+    """(low, high): ranks low .. high - 1 have the key of entry `place` of the block at `where` of the sequence."""
+    block = np.int64(get(sequence, where))
+    first = block * BLOCK
+    count = np.int64(get(counts, block))
+    key = get(keys, first + place)
+    start = get(before, where)
+    low = start + place
+    high = low + 1
+    if get(keys, first) == key:  # perhaps they begin in an earlier block
+        low = _first_rank(keys, slots, counts, sequence, used, before, key, -1)
+    elif get(keys, first + place - 1) == key:
+        low = start + _place_in(keys, slots, first, count, key, -1)
+    if get(keys, first + count - 1) == key:
+        high = _first_rank(keys, slots, counts, sequence, used, before, key, LAST)
+    elif get(keys, first + place + 1) == key:
+        high = start + _place_in(keys, slots, first, count, key, LAST)
+    return low, high
+
+
+@kernel
+def _mean_shares(low: I64, high: I64, n: Any, sums: F64, alpha: Any, total: Any, out: F64) -> Any:
+    """out[i] = the mean of rank**-alpha over ranks low[i] .. high[i] - 1, counted from 0, over the total."""
+    for i in range(n):  # two loops, which are vector code
+        put(out, i, power(np.float64(get(low, i) + 1), -alpha))
+    for i in range(n):
+        first, end = get(low, i), get(high, i)
+        if end - first > 1:
+            through = get(sums, end - 1) - (get(sums, first - 1) if first > 0 else 0.0)
+            # where sums have no digits left for a difference, a mean still lies between the ends
+            mean = min(through / (end - first), get(out, i))
+            put(out, i, max(mean, power(np.float64(end), -alpha)))
+    for i in range(n):
+        put(out, i, get(out, i) / total)
+
+
+@kernel
+def rank_draw(
+    keys: F64,
+    slots: I32,
+    counts: I32,
+    sequence: I32,
+    used: I64,
+    before: I64,
+    sums: F64,
+    alpha: Any,
+    beta: Any,
+    numbers: F64,
+    stratified: Any,
+    largest: Any,
+    drawn: I64,
+    probability: F64,
+    weight: F32,
+) -> Any:
+    """A whole draw from uniform numbers: slots, mean share of their ties / total, and (count * that)**-beta.
+
+    sums[r] is the sum of rank**-alpha up to rank r + 1. Weights are divided by the last rank's if `largest`, else by
+    the largest of these; returns which.
+    """
+    n = len(numbers)
+    count = len(sums)
+    total = sums[count - 1]
+    below = np.nextafter(total, 0.0)
+    low, high = np.empty(n, np.int64), np.empty(n, np.int64)
+    for i in range(n):
+        share = (i + numbers[i]) / n if stratified else numbers[i]
+        put(numbers, i, min(share * total, below))
+    # the first rank whose sum is above the number: all look at one place together, so that their cache misses overlap
+    step: Any = 1
+    while step < count:
+        step *= 2
+    drawn[:] = 0
+    while step > 0:
+        for i in range(n):
+            rank = get(drawn, i)
+            middle = min(rank + step, count) - 1
+            passed = (rank + step < count) & (get(sums, middle) <= get(numbers, i))
+            put(drawn, i, rank + step if passed else rank)
+        step >>= 1
+    for i in range(n):
+        rank = get(drawn, i)
+        where = _where(before, used, rank)
+        put(low, i, where)
+        cell = np.int64(get(sequence, where)) * BLOCK + rank - get(before, where)
+        prefetch(keys, cell - 1)
+        prefetch(keys, cell + 1)
+        prefetch(slots, cell)
+    for i in range(n):
+        rank = get(drawn, i)
+        where = get(low, i)
+        if i > 0 and low[i - 1] <= rank < high[i - 1]:
+            low[i], high[i] = low[i - 1], high[i - 1]
+        else:
+            place = rank - get(before, where)
+            low[i], high[i] = _ties(keys, slots, counts, sequence, used, before, where, place)
+        size = high[i] - low[i]
+        if size > 1:  # where in its ties' common share a number falls says which of them it is
+            start = get(sums, low[i] - 1) if low[i] > 0 else 0.0
+            part = (get(numbers, i) - start) / (get(sums, high[i] - 1) - start)
+            rank = low[i] + min(max(np.int64(size * part), 0), size - 1)
+            where = _where(before, used, rank)
+        cell = np.int64(get(sequence, where)) * BLOCK + rank - get(before, where)
+        put(drawn, i, np.int64(get(slots, cell)))
+    _mean_shares(low, high, n, sums, alpha, total, probability)
+    for i in range(n):
+        put(numbers, i, count * get(probability, i))
+    top = np.empty(1 if largest else 0)
+    if largest:
+        where = used[0] - 1
+        place = np.int64(counts[sequence[where]]) - 1
+        low[0], high[0] = _ties(keys, slots, counts, sequence, used, before, where, place)
+        _mean_shares(low, high, 1, sums, alpha, total, top)
+        top[0] *= count
+    return importance(numbers, beta, top, numbers, weight)
+
+
+@kernel
+def _where(before: I64, used: I64, rank: Any) -> Any:
+    """The place in the sequence of the block that holds a rank."""
+    low: Any = 0
+    high = used[0]
+    while high - low > 1:
+        middle = (low + high) >> 1
+        inside = get(before, middle) <= rank
+        low, high = (middle, high) if inside else (low, middle)
+    return low
+
+
+@kernel
+def rank_probability(
     keys: F64,
     slots: I32,
     counts: I32,
@@ -166,16 +308,22 @@ def rank_of(
     used: I64,
     before: I64,
     key_of: F64,
+    sums: F64,
+    alpha: Any,
     wanted: I64,
-    ranks: I64,
+    out: F64,
 ) -> Any:
-    """ranks[i], from 0, of each wanted slot, -1 for one left out; before[k] entries lie before block sequence[k]."""
-    for i in range(len(wanted)):
-        slot = wanted[i]
-        key = key_of[slot]
-        if np.isnan(key):
-            ranks[i] = -1
-            continue
-        where = _block_of(keys, slots, counts, sequence, used, key, slot)
-        block = np.int64(sequence[where])
-        ranks[i] = before[where] + _place_in(keys, slots, block * BLOCK, counts[block], key, slot)
+    """out[i] = the probability of each wanted slot in one draw, 0 for one left out; before[k] entries lie before
+    block sequence[k].
+    """
+    n = len(wanted)
+    low, high = np.zeros(n, np.int64), np.ones(n, np.int64)
+    for i in range(n):
+        key = key_of[wanted[i]]
+        if not np.isnan(key):
+            low[i] = _first_rank(keys, slots, counts, sequence, used, before, key, -1)
+            high[i] = _first_rank(keys, slots, counts, sequence, used, before, key, LAST)
+    _mean_shares(low, high, n, sums, alpha, sums[len(sums) - 1], out)
+    for i in range(n):
+        if np.isnan(key_of[wanted[i]]):
+            out[i] = 0.0

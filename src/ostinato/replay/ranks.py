@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.replay.table import Table
 from ostinato.replay.trees import Numbers, Scope, Slots, Tree
 
-_BLOCK, _FILL = 512, 384  # as in rank_kernels, which needs numba
+_BLOCK, _FILL = 256, 192  # as in rank_kernels, which needs numba
 
 
 class Ranking(Tree):
@@ -87,24 +89,43 @@ class Ranking(Tree):
         if done < len(slots):
             self._build()  # blocks ran out: many are nearly empty
 
+    def _blocks(self) -> tuple[Any, Any, Any, Any, Any, Any]:
+        """What the kernels that look take first."""
+        return self._keys, self._slots, self._counts, self._sequence, self._used, self._starts()
+
+    def draw(
+        self, numbers: Numbers, sums: Numbers, alpha: float, beta: float, *, stratified: bool, largest: bool
+    ) -> tuple[Slots, Numbers, NDArray[np.float32], float]:
+        """(slots, probabilities, weights, their scale) by uniform numbers, which are used up; see `rank_draw`.
+
+        Args:
+            sums: float64[len]: of rank**-alpha up to each rank.
+        """
+        from ostinato.replay import rank_kernels as kernels
+
+        self.refresh()
+        n = len(numbers)
+        slots, probability, weight = np.empty(n, np.int64), np.empty(n), np.empty(n, np.float32)
+        scale = kernels.rank_draw(
+            *self._blocks(), sums, alpha, beta, numbers, stratified, largest, slots, probability, weight
+        )
+        return slots, probability, weight, scale
+
+    def probability(self, slots: Slots, sums: Numbers, alpha: float) -> Numbers:
+        """Of each of these slots in one draw; 0 for one left out."""
+        from ostinato.replay import rank_kernels as kernels
+
+        self.refresh()
+        out = np.empty(len(slots))
+        kernels.rank_probability(*self._blocks(), self._key_of, sums, alpha, slots, out)
+        return out
+
     def at(self, ranks: NDArray[np.int64]) -> Slots:
         """The slots with these ranks, from 0."""
         starts = self._starts()
         where = np.searchsorted(starts, ranks, "right") - 1
         cells = self._sequence[where].astype(np.int64) * _BLOCK + (ranks - starts[where])
         return self._slots[cells].astype(np.int64)
-
-    def of(self, slots: Slots) -> NDArray[np.int64]:
-        """The ranks of these slots, from 0; -1 for one left out."""
-        from ostinato.replay import rank_kernels as kernels
-
-        self.refresh()
-        ranks = np.empty(len(slots), np.int64)
-        kernels.rank_of(
-            self._keys, self._slots, self._counts, self._sequence, self._used, self._starts(), self._key_of,
-            slots, ranks,
-        )  # fmt: skip
-        return ranks
 
     def check(self) -> None:
         """State every invariant; for tests."""
@@ -114,7 +135,6 @@ class Ranking(Tree):
         ranked = np.flatnonzero(~np.isnan(keys))
         order = ranked[np.argsort(keys[ranked], kind="stable")]
         assert self.at(np.arange(n)).tolist() == order.tolist()
-        assert self.of(order).tolist() == list(range(n))
         counts = self._counts[self._sequence[: self._used[0]]]
         assert n == 0 or ((counts > 0).all() and counts.max() <= _BLOCK)
         live = {*self._sequence[: self._used[0]].tolist(), *self._stack[: self._used[1]].tolist()}

@@ -30,12 +30,14 @@ class Draw(NamedTuple):
     """What a sampler drew: n slots, each with its probability in one draw and its importance weight.
 
     `expected` tells how often each of some slots was to be expected among these n: what a mixture weighs by.
+    `scale` is what the weights were divided by to normalize them.
     """
 
     slots: Slots
     probability: Numbers
     weight: NDArray[np.float32]
     expected: Callable[[Slots], Numbers] | None = None
+    scale: float = 1.0
 
 
 class SamplerIndex(Protocol):
@@ -73,7 +75,7 @@ class LinearSchedule:
     draws: int
 
     def __post_init__(self) -> None:
-        if isinstance(self.draws, bool) or not isinstance(self.draws, int) or self.draws < 1:
+        if isinstance(self.draws, bool) or not isinstance(self.draws, (int, np.integer)) or self.draws < 1:
             raise UsageError(f"expected an int >= 1, got {self.draws!r}", "draws")
         for name in ("start", "end"):
             _check_number(getattr(self, name), name, 1.0)
@@ -211,8 +213,8 @@ class Proportional:
 class RankBased:
     """P(i) = rank(i)**-alpha / sum, rank 1 being the highest priority (Schaul et al. 2016, section 3.3).
 
-    What outliers of the priority cannot spoil: only their order counts. Ranks are exact at every draw (of equal
-    priorities, some order); with replacement.
+    What outliers of the priority cannot spoil: only their order counts. Ranks are exact at every draw, and equal
+    priorities share what their ranks have, each the same; with replacement.
 
     Args:
         alpha: how much ranks count, >= 0; 0 is uniform.
@@ -269,8 +271,15 @@ def _pick(rng: np.random.Generator, n: int, count: int) -> Slots:
 
 def _firsts(slots: Slots) -> Slots:
     """Without repeats, in the order of first appearance."""
-    kept: Slots = slots[np.sort(np.unique(slots, return_index=True)[1])]
-    return kept
+    return slots[_first_places(slots)]
+
+
+def _first_places(slots: Slots) -> NDArray[np.int64]:
+    """Where each slot comes for the first time."""
+    from ostinato.replay import table_kernels as kernels
+
+    places = np.empty(len(slots), np.int64)
+    return places[: kernels.first_places(slots, places)]
 
 
 class _ProportionalIndex:
@@ -289,17 +298,19 @@ class _ProportionalIndex:
 
     def draw(self, n: int | None, rng: np.random.Generator) -> Draw:
         n = drawable(n, self._table)
-        total = check_total(self.tree.total(), self._table.count)
         settings = self._settings
         beta = beta_at(settings.beta, self._table)
         count = self._table.count if self._scope is None else self._scope.count
+        if not count:
+            raise EmptyBufferError("no record is in the window")
+        total = check_total(self.tree.total(), count)
         least = self.tree.least() if settings.normalize == "largest" else 0.0
         if not settings.replace:
-            return self._successive(n, total, beta, count, least, rng)
-        slots, probability, weight = self.tree.draw(
+            return self._successive(min(n, count), total, beta, count, least, rng)
+        slots, probability, weight, scale = self.tree.draw(
             rng.random(n), total, stratified=settings.stratified, beta=beta, count=count, least=least
         )
-        return Draw(slots, probability, weight, lambda some: n * (self.tree.leaves(some) / total))
+        return Draw(slots, probability, weight, lambda some: n * (self.tree.leaves(some) / total), scale)
 
     def _successive(
         self, n: int, total: float, beta: float, count: int, least: float, rng: np.random.Generator
@@ -313,12 +324,13 @@ class _ProportionalIndex:
             while len(slots) < n and rest > 0:
                 numbers = np.minimum(rng.random(n - len(slots)) * rest, np.nextafter(rest, 0))
                 drawn, found = tree.find(numbers)
-                first = np.sort(np.unique(drawn, return_index=True)[1])
-                slots, leaves = np.concatenate([slots, drawn[first]]), np.concatenate([leaves, found[first]])
-                tree.put_out(drawn[first])
+                first = _first_places(drawn)
+                drawn, found = drawn[first], found[first]
+                slots, leaves = np.concatenate([slots, drawn]), np.concatenate([leaves, found])
+                tree.put(drawn, np.zeros(len(drawn)))
                 rest = tree.total()
         finally:
-            tree.put_back(slots)
+            tree.put(slots, leaves)
         n = len(slots)
         numbers = rng.random(n + 1)
         time = kernels.race(leaves, rest, numbers) if rest > 0 else math.inf
@@ -330,19 +342,9 @@ class _ProportionalIndex:
             kernels.rung(rates, time, out)
             return out
 
-        weight = np.empty(n)
-        kernels.powers(count * included(leaves) / n, -beta, weight)
-        largest = weight.max()
-        if least > 0:
-            top = np.empty(1)
-            kernels.powers(count * included(np.array([least])) / n, -beta, top)
-            largest = top[0]
-        return Draw(
-            slots,
-            leaves / total,
-            (weight / largest).astype(np.float32),
-            lambda some: included(tree.leaves(some)),
-        )
+        top = count * included(np.array([least])) / n if least > 0 else None
+        weight, scale = importance(count * included(leaves) / n, beta, top)
+        return Draw(slots, leaves / total, weight, lambda some: included(tree.leaves(some)), scale)
 
 
 class _RankIndex:
@@ -355,38 +357,37 @@ class _RankIndex:
     def changed(self, slots: Slots) -> None:
         self.ranking.changed(slots)
 
-    def _share(self, ranks: NDArray[np.int64]) -> Numbers:
+    def _cumulated(self, count: int) -> Numbers:
+        """Sums of rank**-alpha up to each of so many ranks."""
         from ostinato.replay import sum_tree_kernels as kernels
 
-        out = np.empty(len(ranks))
-        kernels.powers((ranks + 1).astype(np.float64), -self._settings.alpha, out)
-        return out
+        if count > len(self._sums):
+            known = len(self._sums)
+            new = np.arange(known + 1, max(count, self._table.room) + 1, dtype=np.float64)
+            kernels.powers(new, -self._settings.alpha, new)
+            if known:
+                new[0] += self._sums[-1]
+            self._sums = np.concatenate([self._sums, np.cumsum(new)])
+        return self._sums[:count]
 
     def draw(self, n: int | None, rng: np.random.Generator) -> Draw:
         n = drawable(n, self._table)
-        count = len(self.ranking)
-        if not count:
+        settings, ranking = self._settings, self.ranking
+        beta = beta_at(settings.beta, self._table)
+        if not len(ranking):
             raise EmptyBufferError("no record is in the window")
-        if count > len(self._sums):
-            new = self._share(np.arange(len(self._sums), max(count, self._table.room)))
-            before = self._sums[-1:]
-            self._sums = np.concatenate([self._sums, np.cumsum(np.concatenate([before, new]))[len(before) :]])
-        sums = self._sums[:count]
-        total = float(sums[-1])
-        numbers = rng.random(n)
-        if self._settings.stratified:
-            numbers = (np.arange(n) + numbers) / n
-        ranks = np.minimum(np.searchsorted(sums, numbers * total, "right"), count - 1)
-        probability = self._share(ranks) / total
-        beta = beta_at(self._settings.beta, self._table)
-        least = self._share(np.array([count - 1])) / total if self._settings.normalize == "largest" else None
-
-        def expected(slots: Slots) -> Numbers:
-            of = self.ranking.of(slots)
-            return np.where(of >= 0, n * self._share(of) / total, 0.0)
-
-        weight = importance(count * probability, beta, None if least is None else count * least)
-        return Draw(self.ranking.at(ranks), probability, weight, expected)
+        sums = self._cumulated(len(ranking))
+        slots, probability, weight, scale = ranking.draw(
+            rng.random(n), sums, settings.alpha, beta,
+            stratified=settings.stratified, largest=settings.normalize == "largest",
+        )  # fmt: skip
+        return Draw(
+            slots,
+            probability,
+            weight,
+            lambda some: n * ranking.probability(some, sums, settings.alpha),
+            scale,
+        )
 
 
 # --- what samplers share ------------------------------------------------------------------------------------
@@ -424,7 +425,7 @@ def check_total(total: float, count: int) -> float:
         EmptyBufferError: it is 0. UsageError: float64 does not hold it.
     """
     if not total > 0:
-        raise EmptyBufferError(f"priority**alpha is 0 for all {count} records, or none is in the window")
+        raise EmptyBufferError(f"priority**alpha is 0 for all {count} records that may be drawn")
     if not 2.0**-1000 < total < math.inf:  # smaller ones have no digits left to divide
         raise UsageError(
             f"the sum of priority**alpha is {total}: scale the priorities, or change alpha", "alpha"
@@ -440,18 +441,19 @@ def certain(slots: Slots) -> Draw:
     )
 
 
-def importance(relative: Numbers, beta: float, least: Numbers | None = None) -> NDArray[np.float32]:
-    """relative**-beta over the largest such (or that of `least`): weights of draws relative[i] times too frequent."""
+def importance(
+    relative: Numbers, beta: float, least: Numbers | None = None
+) -> tuple[NDArray[np.float32], float]:
+    """relative**-beta over the largest such (or that of `least`), and that largest one.
+
+    Weights of draws that are relative[i] times too frequent.
+    """
     from ostinato.replay import sum_tree_kernels as kernels
 
     weight = np.empty(len(relative))
-    kernels.powers(relative, -beta, weight)
-    largest = float(weight.max(initial=0.0))
-    if least is not None:
-        top = np.empty(1)
-        kernels.powers(least, -beta, top)
-        largest = float(top[0])
-    return (weight / largest).astype(np.float32)
+    normalized = np.empty(len(relative), np.float32)
+    scale = kernels.importance(relative, beta, np.empty(0) if least is None else least, weight, normalized)
+    return normalized, scale
 
 
 def check_beta(beta: Beta) -> Beta:
@@ -469,7 +471,7 @@ def beta_at(beta: Beta, table: Table) -> float:
 
 
 def _check_number(value: Any, name: str, end: float) -> float:
-    is_number = isinstance(value, (int, float, np.floating)) and not isinstance(value, bool)
+    is_number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
     if not is_number or not 0 <= value <= end:
         raise UsageError(f"expected a number in [0, {end:g}], got {value!r}", name)
     return float(value)
@@ -485,9 +487,9 @@ def _check_normalize(value: Any) -> None:
         raise UsageError(f"expected 'batch' or 'largest', got {value!r}", "normalize")
 
 
-def check_fraction(value: Any, name: str) -> float:
-    """A number in [0, 1] as a float."""
-    return _check_number(value, name, 1.0)
+def check_fraction(value: Any, name: str, most: float = 1.0) -> float:
+    """A number in [0, most] as a float."""
+    return _check_number(value, name, most)
 
 
 def split(n: int, fractions: Numbers) -> NDArray[np.int64]:

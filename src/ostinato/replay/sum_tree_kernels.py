@@ -94,6 +94,25 @@ def powers(values: F64, exponent: Any, out: F64) -> Any:
 
 
 @kernel
+def importance(relative: F64, beta: Any, least: F64, raw: F64, weight: F32) -> Any:
+    """weight[i] = relative[i]**-beta, over the largest of these or that of least[0] if there is one; returns which.
+
+    `raw` gives room to work. A power beyond 1e300 counts as that.
+    """
+    n = len(relative)
+    for i in range(n):
+        put(raw, i, min(power(get(relative, i), -beta), 1e300))
+    largest = 0.0
+    for i in range(n):
+        largest = max(largest, get(raw, i))
+    if len(least):
+        largest = min(power(least[0], -beta), 1e300)
+    for i in range(n):
+        weight[i] = raw[i] / largest
+    return largest
+
+
+@kernel
 def sigmoids(values: F64, out: F64) -> Any:
     """out[i] = 1 / (1 + exp(-values[i]))."""
     for i in range(len(values)):
@@ -221,7 +240,6 @@ def sum_set(
 ) -> Any:
     """Leaves of these slots from their values (0 beyond count), then their ancestors."""
     n = len(slots)
-    places = np.empty(n, np.int64)
     leaves = np.empty(n)
     near = min(3, len(levels))  # levels that are not in the cache anyway
     for i in range(n):
@@ -230,9 +248,16 @@ def sum_set(
             prefetch(nodes, levels[level] + (slots[i] >> (3 * level)))
             prefetch(sums, levels[level] + (slots[i] >> (3 * level)))
     _leaves(slots, n, values, alpha, factor, count, leaves)
-    for i in range(n):
+    sum_put(nodes, sums, mins, levels, slots, leaves)
+
+
+@kernel
+def sum_put(nodes: F64, sums: F64, mins: F64, levels: I64, slots: I64, leaves: F64) -> Any:
+    """These leaves for these slots, then their ancestors."""
+    places = np.empty(len(slots), np.int64)
+    for i in range(len(slots)):
         put(nodes, get(slots, i), get(leaves, i))
-    n = _ancestors(slots, n, places)
+    n = _ancestors(slots, len(slots), places)
     for level in range(1, len(levels)):
         _parents(nodes, sums, mins, levels, level, places, n)
         here = levels[level]
@@ -335,7 +360,7 @@ def sum_draw(
 ) -> Any:
     """A whole draw with replacement, from uniform numbers: slots, leaf / total, and (count * that)**-beta.
 
-    Weights are divided by that of the leaf `least`, or where that is 0 by the largest of these.
+    Weights are divided by that of the leaf `least`, or where that is 0 by the largest of these; returns which.
     """
     n = len(numbers)
     below = np.nextafter(total, 0.0)
@@ -346,11 +371,8 @@ def sum_draw(
     for i in range(n):
         share = get(probability, i) / total
         put(probability, i, share)
-        put(numbers, i, power(count * share, -beta))
-    largest = 0.0
-    for i in range(n):
-        largest = max(largest, get(numbers, i))
+        put(numbers, i, count * share)
+    top = np.empty(1 if least > 0.0 else 0)
     if least > 0.0:
-        largest = power(count * (least / total), -beta)
-    for i in range(n):
-        weight[i] = numbers[i] / largest
+        top[0] = count * (least / total)
+    return importance(numbers, beta, top, numbers, weight)

@@ -457,3 +457,22 @@ def pad(tokens: I32, offsets: I64, out: I32, mask: U8) -> Any:
         count = min(length, offsets[i + 1] - start)
         copy(out, i * length, tokens, start, count)
         mask[i, :count] = 1
+
+
+@kernel
+def first_places(slots: I64, places: I64) -> Any:
+    """Where each slot comes for the first time, rising; returns how many there are."""
+    size = 16
+    while size < 2 * len(slots):
+        size *= 2
+    seen = np.full(size, -1, np.int64)
+    count: Any = 0
+    for i in range(len(slots)):
+        slot = get(slots, i)
+        place = np.int64((np.uint64(slot) * _GOLDEN) >> np.uint64(32)) & (size - 1)
+        while get(seen, place) >= 0 and get(seen, place) != slot:
+            place = (place + 1) & (size - 1)
+        put(places, count, np.int64(i))
+        count += np.int64(get(seen, place) != slot)
+        put(seen, place, slot)
+    return count

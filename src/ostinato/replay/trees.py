@@ -130,20 +130,17 @@ class SumTree(Tree):
         nodes = self._nodes, self._sums, self._mins, self._levels
         kernels.sum_build(*nodes, *self._leaves(self._table.count))
 
-    def _set(self, slots: Slots, count: int | None = None) -> None:
+    def _set(self, slots: Slots) -> None:
         from ostinato.replay import sum_tree_kernels as kernels
 
-        count = self._table.count if count is None else count
         nodes = self._nodes, self._sums, self._mins, self._levels
-        kernels.sum_set(*nodes, slots, *self._leaves(count))
+        kernels.sum_set(*nodes, slots, *self._leaves(self._table.count))
 
-    def put_out(self, slots: Slots) -> None:
-        """Make these leaves 0 until `put_back`."""
-        self._set(slots, 0)
+    def put(self, slots: Slots, leaves: Numbers) -> None:
+        """Give these slots these leaves, until they are given their own back: the tree is then the same to the last bit."""
+        from ostinato.replay import sum_tree_kernels as kernels
 
-    def put_back(self, slots: Slots) -> None:
-        """Undo `put_out`, to the last bit."""
-        self._set(slots)
+        kernels.sum_put(self._nodes, self._sums, self._mins, self._levels, slots, leaves)
 
     def total(self) -> float:
         """The sum of all leaves."""
@@ -177,17 +174,17 @@ class SumTree(Tree):
 
     def draw(
         self, numbers: Numbers, total: float, *, stratified: bool, beta: float, count: int, least: float
-    ) -> tuple[Slots, Numbers, NDArray[np.float32]]:
-        """(slots, leaf / total, weights) by uniform numbers, which are used up; see `sum_draw`."""
+    ) -> tuple[Slots, Numbers, NDArray[np.float32], float]:
+        """(slots, leaf / total, weights, their scale) by uniform numbers, which are used up; see `sum_draw`."""
         from ostinato.replay import sum_tree_kernels as kernels
 
         n = len(numbers)
         slots, probability, weight = np.empty(n, np.int64), np.empty(n), np.empty(n, np.float32)
-        kernels.sum_draw(
+        scale = kernels.sum_draw(
             self._nodes, self._sums, self._levels, numbers, stratified, total, count, beta, least,
             slots, probability, weight,
         )  # fmt: skip
-        return slots, probability, weight
+        return slots, probability, weight, scale
 
     def check(self) -> None:
         """State every invariant; for tests."""
