@@ -20,7 +20,8 @@ from ostinato.replay.dedupe import Dedupe, DedupeIndex
 from ostinato.replay.limiter import Balance, RateLimiter
 from ostinato.replay.mixtures import restore, state_of, under
 from ostinato.replay.removers import LowestPriority, Remover, RemoverIndex, Reservoir
-from ostinato.replay.samplers import Draw, Greedy, Sampler, SamplerIndex, State
+from ostinato.replay.samplers import Draw, Greedy, Sampler, SamplerIndex
+from ostinato.replay.state import State
 from ostinato.replay.stats import CAUSES, Stats
 from ostinato.replay.table import (
     GONE,
@@ -355,6 +356,10 @@ class ReplayBuffer:
         if len(parts) == 1:
             return parts[0]
         gathered = Gathered.concat([part._gathered for part in parts])
+        _, which = np.unique(gathered.ids, return_inverse=True)
+        times = np.zeros(len(which), np.int32)
+        np.maximum.at(times, which, gathered.times_sampled)  # with the draws of the later parts
+        gathered = gathered._replace(times_sampled=times[which])
         merged = tuple(np.concatenate(columns) for columns in zip(*[p._merged for p in parts], strict=True))
         probability = np.concatenate([part.probability for part in parts])
         # each draw's weights were divided by their own largest; now all by the largest of those
@@ -737,9 +742,7 @@ class ReplayBuffer:
             self._conflict_count += 1
         del self._conflicts[:-_CONFLICTS]
         known = np.flatnonzero(into >= 0)
-        table.merge(into[known], rows[known])
-        if self._by_time is not None:
-            self._by_time.changed(into[known])
+        self._merge(into[known], rows[known])
         twins = np.flatnonzero(into < -1)
         self._merged += len(known) + len(twins)
         if len(fresh):
@@ -749,9 +752,15 @@ class ReplayBuffer:
         if len(twins):
             slots = table.find(ids[-2 - into[twins]])
             here = slots >= 0
-            table.merge(slots[here], rows[twins[here]])
-            if self._by_time is not None:
-                self._by_time.changed(slots[here])
+            self._merge(slots[here], rows[twins[here]])
+
+    def _merge(self, slots: Slots, rows: NDArray[np.void]) -> None:
+        measured = self._table.merge(slots, rows)
+        if self._by_time is not None:
+            self._by_time.changed(slots)
+        if len(measured):  # now they have a cost, and perhaps another outcome
+            self._sampler.changed(measured)
+            self._remover.moved(measured)
 
     def _moved_beside(self, slots: Slots, *, remover: bool = True) -> None:
         """Tell all but the sampler that slots have other records; the remover itself placed those that came."""
@@ -779,13 +788,15 @@ class ReplayBuffer:
         table = self._table
         if self._by_time is not None and self._max_age_s is not None:
             n = 64
+            oldest = max(0, self._newest - self._max_age_s)  # that may stay
             while True:
                 slots = self._by_time.first(n)
-                old = table.rows["timestamp"][slots].astype(object) + self._max_age_s < self._newest
-                if len(slots) < n or not old.all():
+                stamps = table.rows["timestamp"][slots]
+                # the order is that of float64, in which large timestamps may be equal that are not
+                if len(slots) < n or float(stamps[-1]) > float(oldest):
                     break
                 n *= 4
-            self._remove(slots[old.astype(bool)], "max_age")
+            self._remove(slots[stamps < np.uint64(oldest)], "max_age")
         if self._capacity_bytes is not None:
             while (over := table.record_bytes - self._capacity_bytes) > 0:
                 slots = self._remover.first(1 + over // RECORD_BYTES)

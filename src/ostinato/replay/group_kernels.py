@@ -189,12 +189,21 @@ def _raise(nodes: F64, start: Any, cap: Any, place: Any) -> Any:
 
 @kernel
 def _put_leaf(
-    nodes: F64, start: I64, cap: I32, totals: F64, drawable: I32, group: Any, place: Any, value: Any
+    nodes: F64,
+    start: I64,
+    cap: I32,
+    totals: F64,
+    drawable: I32,
+    group: Any,
+    place: Any,
+    value: Any,
+    raising: Any,
 ) -> Any:
     at = start[group] + place
     drawable[group] += np.int32(value > 0.0) - np.int32(nodes[at] > 0.0)
     nodes[at] = value
-    totals[group] = _raise(nodes, start[group], np.int64(cap[group]), place)
+    if raising:
+        totals[group] = _raise(nodes, start[group], np.int64(cap[group]), place)
 
 
 @kernel
@@ -236,10 +245,11 @@ def forest_set(
     factor: F64,
     count: Any,
     touched: I32,
+    raising: Any,
 ) -> Any:
     """Give slots their groups (-1 for none) and leaves; returns how many were done before cells ran out.
 
-    touched[2 * i] and touched[2 * i + 1] are the groups that changed, -1 for none. used: cells, living groups.
+    Unless `raising`, sums are left to `forest_sums`. touched[2 * i] and touched[2 * i + 1] are the groups that changed, -1 for none. used: cells, living groups.
     """
     for i in range(len(slots)):
         slot = slots[i]
@@ -260,8 +270,9 @@ def forest_set(
                 moved = members[start[old] + last]
                 members[start[old] + here] = moved
                 place[moved] = here
-                _put_leaf(nodes, start, cap, totals, drawable, old, here, nodes[start[old] + last])
-            _put_leaf(nodes, start, cap, totals, drawable, old, last, 0.0)
+                value = nodes[start[old] + last]
+                _put_leaf(nodes, start, cap, totals, drawable, old, here, value, raising)
+            _put_leaf(nodes, start, cap, totals, drawable, old, last, 0.0, raising)
             size[old] = last
             used[1] -= np.int64(last == 0)
             group_of[slot] = -1
@@ -276,8 +287,23 @@ def forest_set(
             group_of[slot] = new
         value = _leaf(slot, values, alpha, factor, count)
         if value != nodes[start[new] + place[slot]]:
-            _put_leaf(nodes, start, cap, totals, drawable, new, np.int64(place[slot]), value)
+            _put_leaf(nodes, start, cap, totals, drawable, new, np.int64(place[slot]), value, raising)
     return len(slots)
+
+
+@kernel
+def forest_sums(nodes: F64, start: I64, cap: I32, totals: F64, groups: I32) -> Any:
+    """All sums of these groups' trees."""
+    for i in range(len(groups)):
+        g = groups[i]
+        begin, width = start[g], np.int64(cap[g])
+        while width > 8:
+            above = begin + width
+            wide = (width + 7) >> 3
+            for place in range(wide):
+                put(nodes, above + place, sum_of_eight(nodes, begin + 8 * place))
+            begin, width = above, (wide + 7) & ~7
+        totals[g] = sum_of_eight(nodes, begin) if width > 0 else 0.0
 
 
 @kernel

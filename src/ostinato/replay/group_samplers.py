@@ -14,7 +14,6 @@ from ostinato.replay.samplers import (
     Draw,
     Proportional,
     SamplerIndex,
-    State,
     Uniform,
     beta_at,
     check_beta,
@@ -23,6 +22,7 @@ from ostinato.replay.samplers import (
     importance,
     split,
 )
+from ostinato.replay.state import State
 from ostinato.replay.table import Table
 from ostinato.replay.trees import Numbers, Scope, Slots
 
@@ -32,10 +32,10 @@ class PerProgram:
     """A program first, then one of its records by the inner rule: no program floods the batch.
 
     P(i) = P(program of i) * P(i among its records), with P(program) ~ (its drawable records)**power. Programs are
-    drawn from n equal shares, so that with power 0 each of G programs comes n / G times, to within one.
+    drawn from n equal shares, so that with power 0 each of G programs comes n / G times, to within two.
 
     Args:
-        inner: Uniform() or Proportional(alpha), with replacement.
+        inner: Uniform() or Proportional(alpha), with replacement; draws within a program are independent.
         power: 0 gives all programs the same; 1 gives each its number of records.
         beta: exponent of the importance weights (N * P(i))**-beta, as in Proportional, divided by the batch's
             largest; None is the inner rule's, 0 for Uniform: then nothing undoes the balance.
@@ -93,10 +93,8 @@ def _inner_beta(inner: Uniform | Proportional, beta: Beta | None) -> Beta:
             "Window(PerProgram(), within=5))",
             "inner",
         )
-    if isinstance(inner, Proportional) and (not inner.stratified or inner.normalize != "batch"):
-        raise UsageError(
-            "only alpha and beta of the inner rule count: leave stratified and normalize as they are", "inner"
-        )
+    if isinstance(inner, Proportional) and inner.normalize != "batch":
+        raise UsageError("weights are normalized by the batch here, not by the largest", "inner.normalize")
     if beta is not None:
         return check_beta(beta)
     return inner.beta if isinstance(inner, Proportional) else 0.0

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ostinato.replay.state import Reader
 from ostinato.replay.table import Table, as_bytes
-from ostinato.replay.trees import Numbers, Scope, Slots, Tree, levels_of
+from ostinato.replay.trees import Numbers, Scope, Slots, levels_of
 
 _CHUNK = 65_536
 _NONE = np.empty(0)
@@ -40,6 +41,11 @@ class Numbering:
 
     def __len__(self) -> int:
         return self._used
+
+    @property
+    def size(self) -> int:
+        """Bytes of a key."""
+        return self._size
 
     @property
     def keys(self) -> NDArray[np.uint8]:
@@ -149,14 +155,16 @@ class Members:
             assert sorted(listed.tolist()) == np.flatnonzero(self.group_of == g).tolist()
 
 
-class Forest(Tree):
+class Forest:
     """A sum tree over each group's records, and one over the groups: a group, then a record, in O(log N).
 
     Args:
         kind: PROGRAM, or None for outcomes. alpha, scope: the leaves, as in SumTree.
         exponent: a group's weight is its number of records with a positive leaf to this power.
 
-    Memory: 24 to 50 bytes a slot, and about 200 a program.
+    Which record a number gives depends on the order of a group's members, and that on nothing but which slots
+    changed between one `refresh` and the next: never on how much room there was. Memory: 24 to 50 bytes a slot, and
+    about 200 a program.
     """
 
     def __init__(
@@ -167,10 +175,12 @@ class Forest(Tree):
         exponent: float,
         scope: Scope | None = None,
     ) -> None:
-        super().__init__(table)
+        self._table = table
         self._numbering = None if kind is None else Numbering(kind)
         self._alpha, self._exponent, self._scope = alpha, exponent, scope
-        self._restored: dict[str, NDArray[Any]] | None = None
+        self._changed: list[Slots] = []
+        self._waiting = 0
+        self._laid_out = False
         self._nodes, self._members = np.empty(0), np.empty(0, np.int32)
         self._group_of, self._place = np.empty(0, np.int32), np.empty(0, np.int32)
         self._used = np.zeros(2, np.int64)  # cells, living groups
@@ -185,6 +195,48 @@ class Forest(Tree):
         self.totals, self._drawable, self._weights = np.empty(0), np.empty(0, np.int32), np.empty(0)
         self._levels, self._top, self._sums = np.empty(0, np.int64), np.empty(0), np.empty(0)
 
+    def changed(self, slots: Slots) -> None:
+        """These slots have another record or priority. O(1)."""
+        if not len(slots):
+            return
+        self._changed.append(slots)
+        self._waiting += len(slots)
+        if self._waiting > 2 * self._table.capacity:  # nobody draws: the same slots again and again
+            self._changed = [self._pending()]
+            self._waiting = len(self._changed[0])
+
+    def _pending(self) -> Slots:
+        """The slots that changed since the last refresh, rising."""
+        if not self._changed:
+            return np.empty(0, np.int64)
+        if self._waiting < self._table.room // 8:
+            return np.unique(np.concatenate(self._changed))
+        marked = np.zeros(max(self._table.room, len(self._group_of)), np.bool_)
+        for slots in self._changed:
+            marked[slots] = True
+        return np.flatnonzero(marked)
+
+    def refresh(self) -> None:
+        """Carry out what was noted."""
+        if not self._laid_out:
+            listed = np.flatnonzero(self._group_of >= 0)
+            order = listed[np.lexsort((self._place[listed], self._group_of[listed]))]
+            self._lay_out(order, self._group_of[order])
+            self._laid_out = True
+        if not self._changed:
+            return
+        slots = self._pending()
+        self._changed, self._waiting = [], 0
+        numbers = self._numbers(slots)
+        self._grow()
+        self._put(slots, numbers)
+        if self._group_count() > 2 * int(self._used[1]) + 1024:  # mostly dead ones
+            if self._numbering is not None:
+                self._numbering.clear()
+            self._group_of[:] = -1
+            everything = np.arange(self._table.count)
+            self._lay_out(everything, self._numbers(everything))
+
     def _numbers(self, slots: Slots) -> NDArray[np.int32]:
         from ostinato.replay import group_kernels as kernels
 
@@ -198,11 +250,14 @@ class Forest(Tree):
     def _group_count(self) -> int:
         return len(OUTCOMES) if self._numbering is None else len(self._numbering)
 
-    def _allocate(self, room: int) -> None:
-        self._group_of, self._place = np.full(room, -1, np.int32), np.empty(room, np.int32)
+    def _grow(self) -> None:
+        """Have places for all slots and groups; the tree over the groups is made anew when it grows."""
+        from ostinato.kernels import aligned
 
-    def _make_groups(self) -> None:
-        """Have places for all groups; the tree over them is made anew when it grows."""
+        more = self._table.room - len(self._group_of)
+        if more > 0:
+            self._group_of = np.concatenate([self._group_of, np.full(more, -1, np.int32)])
+            self._place = np.concatenate([self._place, np.zeros(more, np.int32)])
         groups = self._group_count()
         if groups <= len(self._start):
             return
@@ -212,8 +267,6 @@ class Forest(Tree):
             larger = np.zeros(room, old.dtype)
             larger[: len(old)] = old
             setattr(self, name, larger)
-        from ostinato.kernels import aligned
-
         self._levels, cells = levels_of(room, 8)
         self._top, self._sums = aligned(cells, np.float64), aligned(cells, np.float64)
         self._build_top()
@@ -224,24 +277,13 @@ class Forest(Tree):
         top = self._top, self._sums, _NONE, self._levels
         kernels.sum_build(*top, self._weights, 1.0, _NONE, len(self._weights))
 
-    def _build(self) -> None:
-        if self._numbering is not None:
-            self._numbering.clear()
-        table = self._table
-        slots = np.arange(table.count)
-        numbers = self._numbers(slots)
-        if self._restored is not None:
-            numbers, slots = self._restore(self._restored)
-            self._restored = None
-        self._lay_out(slots, numbers)
-
     def _lay_out(self, slots: Slots, numbers: NDArray[np.int32]) -> None:
         """All trees anew, each group's records in the order given."""
         from ostinato.kernels import aligned
         from ostinato.replay import group_kernels as kernels
 
         self._no_groups()
-        self._make_groups()
+        self._grow()
         groups = self._group_count()
         sizes = np.bincount(numbers, minlength=groups).astype(np.int64)
         caps = np.maximum(8, (sizes + sizes // 4 + 7) & ~7)
@@ -255,39 +297,44 @@ class Forest(Tree):
         self._used[:] = total, 0
         self._group_of[:] = -1
         self._put(slots, numbers)
-        self._build_top()
 
-    def _put(self, slots: Slots, numbers: NDArray[np.int32]) -> NDArray[np.int32] | None:
-        """Into the trees; returns the groups that changed, None where cells ran out."""
+    def _put(self, slots: Slots, numbers: NDArray[np.int32]) -> None:
+        """Give slots their groups and leaves, one after the other."""
         from ostinato.replay import group_kernels as kernels
 
         table = self._table
         values = _NONE if self._alpha is None else table.priority
         factor = _NONE if self._scope is None else self._scope.factor
         touched = np.empty(2 * len(slots), np.int32)
+        many = len(slots) > len(self._group_of) // 16  # then sums are cheaper made all at once
         done = kernels.forest_set(
             self._nodes, self._members, self._start, self._cap, self.size, self.totals, self._drawable,
             self._used, self._group_of, self._place, slots, numbers,
-            values, self._alpha or 0.0, factor, table.count, touched,
+            values, self._alpha or 0.0, factor, table.count, touched, not many,
         )  # fmt: skip
-        if done < len(slots):
-            return None
-        groups = np.unique(touched)
-        groups = groups[groups >= 0]
+        if done < len(slots):  # no cells left: more, in the order that is
+            listed = np.flatnonzero(self._group_of >= 0)
+            order = listed[np.lexsort((self._place[listed], self._group_of[listed]))]
+            self._lay_out(order, self._group_of[order])
+            self._put(slots[done:], numbers[done:])
+            return
+        if many:
+            groups = np.arange(self._group_count(), dtype=np.int32)
+            kernels.forest_sums(self._nodes, self._start, self._cap, self.totals, groups)
+        else:
+            groups = np.unique(touched)
+            groups = groups[groups >= 0]
         kernels.group_weights(groups, self.totals, self._drawable, self._exponent, self._weights)
-        return groups
+        if many:
+            self._build_top()
+        else:
+            self._set_top(groups.astype(np.int64))
 
-    def _set(self, slots: Slots) -> None:
+    def _set_top(self, groups: NDArray[np.int64]) -> None:
         from ostinato.replay import sum_tree_kernels as kernels
 
-        numbers = self._numbers(slots)
-        self._make_groups()
-        groups = self._put(slots, numbers)
-        if groups is None or self._group_count() > 2 * int(self._used[1]) + 1024:  # no room, or mostly dead
-            self._build()
-            return
         top = self._top, self._sums, _NONE, self._levels
-        kernels.sum_set(*top, groups.astype(np.int64), self._weights, 1.0, _NONE, len(self._weights))
+        kernels.sum_set(*top, groups, self._weights, 1.0, _NONE, len(self._weights))
 
     def total(self) -> float:
         """The sum of the groups' weights."""
@@ -336,28 +383,52 @@ class Forest(Tree):
         return found
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """What a draw depends on and the table does not say: the order of records in each group."""
-        self.refresh()
-        count = self._table.count
+        """What a draw depends on and the table does not say: the order of each group's members, and what waits."""
+        end = int(np.flatnonzero(self._group_of >= 0)[-1]) + 1 if (self._group_of >= 0).any() else 0
         out: dict[str, NDArray[Any]] = {
-            "group_of": self._group_of[:count].copy(),
-            "place": self._place[:count].copy(),
+            "group_of": self._group_of[:end].copy(),
+            "place": self._place[:end].copy(),
+            "waiting": self._pending(),
         }
         if self._numbering is not None:
             out["keys"] = self._numbering.keys.copy()
         return out
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
-        """Go on from a state; the table has been restored already."""
-        self._restored = state
-        self._room = -1  # all anew at the next use
+        """Go on from a state; the table has been restored already.
 
-    def _restore(self, state: dict[str, NDArray[Any]]) -> tuple[NDArray[np.int32], Slots]:
-        group_of, place = state["group_of"].astype(np.int32), state["place"]
+        Raises:
+            DamageError: it does not fit the table.
+        """
+        reader = Reader(state)
+        table = self._table
+        group_of = reader.take("group_of", np.int32, None)
+        place = reader.take("place", np.int32, len(group_of))
+        waiting = reader.take("waiting", np.int64, None)
+        for name, array, end in (
+            ("group_of", group_of, table.capacity),
+            ("waiting", waiting, 2 * table.capacity),
+        ):
+            reader.require(len(array) <= end, name, f"expected {end} at most, got {len(array)}")
+        inside = len(waiting) == 0 or (waiting[0] >= 0 and waiting[-1] < table.capacity)
+        reader.require(inside and (np.diff(waiting) > 0).all(), "waiting", "expected slots that rise")
         if self._numbering is not None:
-            self._numbering.restore(state["keys"])
-        slots = np.lexsort((place, group_of))
-        return group_of[slots], slots
+            keys = reader.take("keys", np.uint8, None, self._numbering.size)
+            reader.require(len(np.unique(keys, axis=0)) == len(keys), "keys", "expected groups that differ")
+            self._numbering.restore(keys)
+        end = max(table.room, len(group_of), *(waiting[-1:] + 1).tolist())
+        self._group_of, self._place = np.full(end, -1, np.int32), np.zeros(end, np.int32)
+        self._group_of[: len(group_of)], self._place[: len(place)] = group_of, place
+        settled = np.ones(end, np.bool_)
+        settled[waiting[waiting < end]] = False
+        slots = np.flatnonzero(settled)
+        groups = self._group_count()
+        known = ((group_of >= -1) & (group_of < groups)).all()
+        fits = (self._numbers(slots) == self._group_of[slots]).all() and self._group_count() == groups
+        reader.require(known and fits, "group_of", "records are in other groups than they say")
+        self._changed = [waiting] if len(waiting) else []
+        self._waiting = len(waiting)
+        self._laid_out = False
 
     def check(self) -> None:
         """State every invariant; for tests."""

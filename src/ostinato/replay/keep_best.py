@@ -12,6 +12,8 @@ from ostinato.replay.trees import Numbers, OrderTree, Slots
 from ostinato.results import Results, packed_rows
 
 _NOT_GOOD = np.uint64(2**64 - 1)
+_PROTECTED = 2.0**1023  # as in keep_kernels, which needs numba
+_LARGEST = float(np.nextafter(_PROTECTED, 0))
 
 
 class KeepBestIndex:
@@ -25,16 +27,17 @@ class KeepBestIndex:
         self._champions = np.empty((0, keep), np.int32)
         self._base, self._cost = np.empty(0), np.empty(0, np.uint64)
         self._stale: list[Slots] = []  # whose key of the inner rule has changed
+        self._noted = 0
         self.forced = 0
-        # signs: keys are made to rise, so that infinite is last
+        # signs: keys are made to rise, so that protected ones are last
         self.tree = OrderTree(table, 1, order.sign_id, self._shown)
 
     def _shown(self, slots: Slots) -> Numbers:
-        """The keys of slots: infinite for those that are protected."""
+        """The keys of slots: the largest for those that are protected."""
         groups = self._members.group_of[slots]
         alone = self._members.size[groups] == 1
         champion = (self._champions[groups] == slots[:, None]).any(1)
-        return np.where(alone | champion, np.inf, self._base[slots])
+        return np.where(alone | champion, _protected_keys(self._table.ids[slots]), self._base[slots])
 
     def _grow(self) -> None:
         self._members.grow()
@@ -57,7 +60,7 @@ class KeepBestIndex:
         groups = members.numbering.of(as_bytes(rows), np.arange(len(rows)), len(rows))
         self._grow()
         self.tree.refresh()
-        keys = self._order.sign_key * self._order.new_keys(priority, ids)
+        keys = np.minimum(self._order.sign_key * self._order.new_keys(priority, ids), _LARGEST)
         slots, removed = np.empty(len(ids), np.int64), np.empty(len(ids), np.int64)
         table.count, forced = kernels.keep_place(
             *self.tree.arrays(), table.capacity, self._base, self._cost, self._champions, *members.lists,
@@ -70,24 +73,32 @@ class KeepBestIndex:
 
     def changed(self, slots: Slots) -> None:
         if self._order.keys is None:
-            self._stale.append(slots)
+            self._note(slots)
 
     def sampled(self, slots: Slots) -> None:
         if self._order.by_use:
-            self._stale.append(slots)
+            self._note(slots)
+
+    def _note(self, slots: Slots) -> None:
+        self._stale.append(slots)
+        self._noted += len(slots)
+        if (
+            len(self._stale) > 64 and self._noted > 2 * self._table.count
+        ):  # nobody pushes: the same again and again
+            self._settle_stale()
 
     def _settle_stale(self) -> None:
         if not self._stale:
             return
         slots = np.unique(np.concatenate(self._stale))
-        self._stale = []
+        self._stale, self._noted = [], 0
         slots = slots[slots < self._table.count]
         self._base[slots] = self._inner_keys(slots)
         self.tree.changed(slots)
 
     def _inner_keys(self, slots: Slots) -> Numbers:
         keys = self._table.priority[slots] if self._order.keys is None else self._order.keys(slots)
-        return self._order.sign_key * keys
+        return np.minimum(self._order.sign_key * keys, _LARGEST)
 
     def moved(self, slots: Slots) -> None:
         from ostinato.replay import keep_kernels as kernels
@@ -127,11 +138,15 @@ class KeepBestIndex:
 
     def first(self, n: int) -> Slots:
         self._settle_stale()
-        return self.tree.first(n)
+        slots = self.tree.first(n)
+        # up to the second of any program: who of it would be next depends on the first having gone
+        repeats = np.ones(len(slots), np.bool_)
+        repeats[np.unique(self._members.group_of[slots], return_index=True)[1]] = False
+        return slots[: int(np.argmax(repeats))] if repeats.any() else slots
 
     def protected(self, slots: Slots) -> NDArray[np.bool_]:
         """bool[n]: which of these would leave only if nothing else could."""
-        return np.asarray(np.isinf(self._shown(slots)))
+        return np.asarray(self._shown(slots) >= _PROTECTED)
 
     def check(self) -> None:
         """State every invariant; for tests."""
@@ -149,6 +164,12 @@ class KeepBestIndex:
             order = good[np.lexsort((table.ids[good], costs[good]))][: self._keep]
             champions = self._champions[group]
             assert champions[champions >= 0].tolist() == order.tolist()
+
+
+def _protected_keys(ids: Ids) -> Numbers:
+    """As `protected_key` of the kernels."""
+    bits = np.uint64(0x7FE0000000000000) + np.minimum(ids, (1 << 52) - 1).astype(np.uint64)
+    return bits.view(np.float64)
 
 
 def _costs(rows: NDArray[np.void]) -> NDArray[np.uint64]:

@@ -1,6 +1,6 @@
 """KeepBest's hot loop: an order tree in which protected records come last.
 
-A record is protected, its key infinite, while it is among the `keep` best of its program (`champions`, best first, of
+A record is protected, its key PROTECTED or more (it rises with the id), while it is among the `keep` best of its program (`champions`, best first, of
 equals the oldest) or the program's only one. `base[slot]` is the key it has otherwise; keys rise, the first goes.
 `cost[slot]` is its clock_cycles, NOT_GOOD for one that cannot be a champion.
 """
@@ -9,11 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from ostinato.kernels import F64, I32, I64, U64, kernel
+from ostinato.kernels import F64, I32, I64, U64, float_of, kernel
 from ostinato.replay.group_kernels import link, unlink
 from ostinato.replay.order_tree_kernels import before, order_raise
 
 NOT_GOOD = np.uint64(0xFFFFFFFFFFFFFFFF)
+PROTECTED = 8.98846567431158e307  # 2**1023: keys of protected records begin here, all others are below
+_PROTECTED_BITS = np.uint64(0x7FE0000000000000)
+
+
+@kernel
+def protected_key(identity: Any) -> Any:
+    """Where a protected record stands in the order: after all others, of those by id. Finite: it can be first."""
+    return float_of(_PROTECTED_BITS + np.uint64(min(identity, (1 << 52) - 1)))
 
 
 @kernel
@@ -75,11 +83,13 @@ def _dismiss(champions: I32, cost: U64, ids: I64, after: I32, head: I32, group: 
 
 
 @kernel
-def _protect(key: F64, base: F64, champions: I32, head: I32, size: I32, group_of: I32, slot: Any) -> Any:
+def _protect(
+    key: F64, base: F64, ids: I64, champions: I32, head: I32, size: I32, group_of: I32, slot: Any
+) -> Any:
     """Set a slot's key by what it is now."""
     group = np.int64(group_of[slot])
     kept = size[group] == 1 or _place_of(champions, group, slot) >= 0
-    key[slot] = np.inf if kept else base[slot]
+    key[slot] = protected_key(ids[slot]) if kept else base[slot]
 
 
 @kernel
@@ -139,16 +149,17 @@ def keep_place(
                 key[freed] = base[freed]
                 order_raise(best, lead_p, lead_i, levels, freed, key, ids, count, sign_p, sign_i)
             first = np.int64(best[top])
-            mine = np.inf if champion or size[group] == 0 else new_keys[k]
+            kept = champion or size[group] == 0
+            mine = protected_key(new_ids[k]) if kept else new_keys[k]
             if before(mine, new_ids[k], key[first], ids[first], sign_p, sign_i):
                 slots[k] = -1
                 removed[k] = new_ids[k]
-                forced += np.int64(mine == np.inf)
+                forced += np.int64(kept)
                 if freed >= 0:
-                    key[freed] = np.inf
+                    key[freed] = protected_key(ids[freed])
                     order_raise(best, lead_p, lead_i, levels, freed, key, ids, count, sign_p, sign_i)
                 continue
-            forced += np.int64(key[first] == np.inf)
+            forced += np.int64(key[first] >= PROTECTED)
             slot = first
             removed[k] = ids[slot]
             other = np.int64(group_of[slot])
@@ -157,11 +168,11 @@ def keep_place(
             _dismiss(champions, cost, ids, after, head, other, slot)
             rises = np.int64(champions[other, keep - 1])
             if rises >= 0 and rises != was:
-                _protect(key, base, champions, head, size, group_of, rises)
+                _protect(key, base, ids, champions, head, size, group_of, rises)
                 order_raise(best, lead_p, lead_i, levels, rises, key, ids, count, sign_p, sign_i)
             if size[other] == 1:
                 only = np.int64(head[other])
-                _protect(key, base, champions, head, size, group_of, only)
+                _protect(key, base, ids, champions, head, size, group_of, only)
                 order_raise(best, lead_p, lead_i, levels, only, key, ids, count, sign_p, sign_i)
         slots[k] = slot
         ids[slot] = new_ids[k]
@@ -169,14 +180,14 @@ def keep_place(
         cost[slot] = new_costs[k]
         link(group_of, after, prior, head, size, slot, group)
         out = _admit(champions, cost, ids, group, slot)
-        _protect(key, base, champions, head, size, group_of, slot)
+        _protect(key, base, ids, champions, head, size, group_of, slot)
         order_raise(best, lead_p, lead_i, levels, slot, key, ids, count, sign_p, sign_i)
         if out >= 0:
-            _protect(key, base, champions, head, size, group_of, out)
+            _protect(key, base, ids, champions, head, size, group_of, out)
             order_raise(best, lead_p, lead_i, levels, out, key, ids, count, sign_p, sign_i)
         if size[group] == 2:  # the one that was alone
             only = np.int64(after[slot])
-            _protect(key, base, champions, head, size, group_of, only)
+            _protect(key, base, ids, champions, head, size, group_of, only)
             order_raise(best, lead_p, lead_i, levels, only, key, ids, count, sign_p, sign_i)
     return count, forced
 

@@ -16,15 +16,15 @@ from ostinato.replay.samplers import (
     Draw,
     Sampler,
     SamplerIndex,
-    State,
     beta_at,
     certain,
     check_beta,
     check_fraction,
-    drawable,
     importance,
+    known,
     split,
 )
+from ostinato.replay.state import State
 from ostinato.replay.table import Table
 from ostinato.replay.trees import Numbers, Scope, Slots
 
@@ -45,8 +45,7 @@ class Fresh:
     cursor: int = 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.cursor, (int, np.integer)) or isinstance(self.cursor, bool) or self.cursor < 0:
-            raise UsageError(f"expected an int >= 0, got {self.cursor!r}", "cursor")
+        _check_cursor(self.cursor)
 
     def attach(self, table: Table, scope: Scope | None = None) -> SamplerIndex:
         return FreshIndex(table, int(self.cursor), scope)
@@ -58,7 +57,17 @@ class FreshIndex:
     def __init__(self, table: Table, cursor: int, scope: Scope | None) -> None:
         self._table = table
         self._scope = scope
-        self.cursor = cursor
+        self._cursor = cursor
+
+    @property
+    def cursor(self) -> int:
+        """The first id that is new. Setting it raises UsageError if it is no int >= 0."""
+        return self._cursor
+
+    @cursor.setter
+    def cursor(self, cursor: int) -> None:
+        _check_cursor(cursor)
+        self._cursor = int(cursor)
 
     def changed(self, slots: Slots) -> None:
         pass
@@ -187,10 +196,10 @@ class MixtureIndex:
         whole = [f == "all" for f in self._fractions]
         draws: dict[int, Draw] = {}
         if not any(whole):
-            counts = split(drawable(n, self._table), fractions)
+            counts = split(known(n), fractions)
         else:
             # so many that with the others' fractions of it the batch is no larger than n
-            most = None if n is None else int(n / (1 + fractions.sum()) + 1e-9)
+            most = None if n is None else max(1, int(n / (1 + fractions.sum()) + 1e-9))
             given = 0
             for k in np.flatnonzero(whole).tolist():
                 limit = None if most is None else most - given
@@ -231,8 +240,8 @@ class Window:
             weight is multiplied by it, for Greedy and RankBased its priority.
 
     Records outside stay in the buffer and are not drawn. N in the importance weights is the number of records
-    inside. Moving the window costs O(log N) for each record that enters or leaves. Memory: 20 bytes a record and
-    those of a sampler with a tree.
+    inside. Moving the window costs O(log N) for each record that enters or leaves; with a set version and a decay, for
+    each record inside. Memory: 20 bytes a record and those of a sampler with a tree.
     """
 
     inner: Sampler
@@ -268,6 +277,7 @@ class WindowIndex:
         self._versions = Members(table, MODEL_VERSION)
         self._factors = np.empty(0)  # of each version's group
         self._at: int | None = None  # the reference that the factors are for
+        self._seen: int | None = settings.version  # the version that was asked for then
         self._base: int | None = None  # the version whose factor is 1, where the reference moves
         self._pending: list[Slots] = []
         self._waiting = 0
@@ -285,6 +295,8 @@ class WindowIndex:
         self._version = version
 
     def changed(self, slots: Slots) -> None:
+        if not len(slots):
+            return
         self._waiting += len(slots)
         self._pending.append(slots)
         if self._waiting > self._table.room:
@@ -317,8 +329,10 @@ class WindowIndex:
 
     def _refresh(self) -> None:
         table, versions = self._table, self._versions
-        if not self._pending and self._at is not None and self.version in (None, self._at):
+        if not self._pending and self._at is not None and self.version == self._seen:
             return  # nothing can have moved
+        if self.version != self._seen:
+            self._seen, self._base, self._at = self.version, None, None
         if len(self.factor) < table.room:
             self.factor = np.concatenate([self.factor, np.zeros(table.room - len(self.factor))])
         slots = np.unique(np.concatenate(self._pending)) if self._pending else np.empty(0, np.int64)
@@ -375,6 +389,11 @@ def _fresh_of(index: Any) -> Iterator[FreshIndex]:
     for inner in (*getattr(index, "parts", ()), getattr(index, "inner", None)):
         if inner is not None:
             yield from _fresh_of(inner)
+
+
+def _check_cursor(value: Any) -> None:
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 0:
+        raise UsageError(f"expected an int >= 0, got {value!r}", "cursor")
 
 
 def _check_version(value: Any, name: str) -> None:

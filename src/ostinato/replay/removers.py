@@ -49,7 +49,10 @@ class RemoverIndex(Protocol):
         """Records left for another reason: these slots hold other records now, or from `table.count` on none."""
 
     def first(self, n: int) -> Slots:
-        """The first n (or all there are) in the order in which they would leave."""
+        """The first n (or all there are) in the order in which they would leave.
+
+        At least one, and perhaps fewer than n: as far as that order does not depend on who has left.
+        """
 
 
 class Remover(Protocol):
@@ -175,8 +178,7 @@ class KeepBest:
 
     Protected are, for each tir_hash, the `per_program` results with the fewest clock_cycles among the valid,
     measured ones without fallback, of equals the oldest, and any record that is the only one of its program.
-    The inner rule orders the rest. When only protected records are left, the oldest of them goes, and is counted
-    in `stats().forced`. A capacity in bytes removes in the same order; a limit of age and `max_times_sampled`
+    The inner rule orders the rest. When only protected records are left, the oldest of them goes, and is counted in `stats().forced`. A capacity in bytes removes in the same order; a limit of age and `max_times_sampled`
     remove whatever they hit.
 
     Args:

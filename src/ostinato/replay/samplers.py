@@ -23,7 +23,6 @@ from ostinato.replay.table import Table
 from ostinato.replay.trees import Numbers, OrderTree, Scope, Slots, SumTree
 
 Beta = float | Callable[[int], float]
-State = dict[str, NDArray[Any]]
 
 
 class Draw(NamedTuple):

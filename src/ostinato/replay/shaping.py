@@ -52,10 +52,15 @@ def scale_free_priority(rewards: npt.ArrayLike, times_sampled: npt.ArrayLike) ->
         raise UsageError(f"expected numbers >= 0, got {counts.min():g}", "times_sampled")
     if not len(values):
         return values
+    if np.abs(values).max() > 1e300:
+        values = (
+            values * 2.0**-40
+        )  # so that no sum or difference is beyond float64; quotients stay as they are
     away = values - np.median(values)
     scale = float(np.median(np.abs(away))) or float(np.mean(np.abs(away)))
     out = np.empty(len(values))
-    kernels.sigmoids(away / scale if scale else np.zeros(len(values)), out)
+    with np.errstate(over="ignore"):
+        kernels.sigmoids(away / scale if scale else np.zeros(len(values)), out)
     return out / (1.0 + counts)
 
 

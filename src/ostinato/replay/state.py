@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from ostinato.errors import DamageError
 from ostinato.files import open_regular, replace_file
-from ostinato.replay.samplers import State
 from ostinato.replay.table import Gathered
 from ostinato.results import RECORD
+
+State = dict[str, NDArray[Any]]
 
 
 def write(path: str | os.PathLike[str], state: State) -> None:

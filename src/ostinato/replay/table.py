@@ -189,10 +189,10 @@ class Table:
             self.highest[placed] = np.where(rows["measured"], rows["clock_cycles"], np.uint64(0))
         return placed
 
-    def merge(self, slots: NDArray[np.int64], rows: NDArray[np.void]) -> None:
+    def merge(self, slots: NDArray[np.int64], rows: NDArray[np.void]) -> NDArray[np.int64]:
         """Repeats of the records in these slots came: count them, keep the newest timestamp and the range of costs.
 
-        A record that was unmeasured takes the first cost that was measured.
+        A record that was unmeasured takes the first cost that was measured. Returns the slots of such.
         """
         np.add.at(self.times_seen, slots, 1)
         stamps = self._rows["timestamp"]
@@ -205,6 +205,7 @@ class Table:
             self._rows["measured"][unmeasured] = True
         np.minimum.at(self.lowest, at, new["clock_cycles"])
         np.maximum.at(self.highest, at, new["clock_cycles"])
+        return unmeasured
 
     def restore(
         self, gathered: Gathered, next_id: int, counters: NDArray[np.int64], merged: tuple[NDArray[Any], ...]
@@ -238,7 +239,7 @@ class Table:
         self.count = kernels.take_out(
             self._index, self.ids, self.priority, as_bytes(self._rows), self._blocks, self._arena, self._spare,
             self.times_sampled, self.times_seen, self.lowest, self.highest, self.counters,
-            np.ascontiguousarray(falling), before, self.next_id,
+            np.ascontiguousarray(falling), before, self.next_id - 1,
         )  # fmt: skip
         return np.union1d(falling, np.arange(self.count, before))
 
@@ -248,7 +249,7 @@ class Table:
         if self.count:
             from ostinato.replay import table_kernels as kernels
 
-            kernels.index_find(self._index, self.ids, self.count, self._recent, ids, slots)
+            kernels.index_find(self._index, self.ids, self.count, self._recent, self.next_id, ids, slots)
         return slots
 
     def set_priorities(
@@ -261,7 +262,15 @@ class Table:
 
         slots = np.empty(len(ids), np.int64)
         here, wrong = kernels.set_priorities(
-            self._index, self.ids, self.count, self._recent, self.priority, ids, priorities, slots
+            self._index,
+            self.ids,
+            self.count,
+            self._recent,
+            self.next_id,
+            self.priority,
+            ids,
+            priorities,
+            slots,
         )
         return slots[:here], wrong
 

@@ -82,12 +82,16 @@ def index_build(index: I64, ids: I64, count: Any) -> Any:
 
 
 @kernel
-def index_find(index: I64, ids: I64, count: Any, recent: I64, wanted: I64, slots: I64) -> Any:
-    """slots[i] of each wanted id, -1 for one that is not here. `recent` remembers where the last draws were."""
+def index_find(index: I64, ids: I64, count: Any, recent: I64, newest: Any, wanted: I64, slots: I64) -> Any:
+    """slots[i] of each wanted id, -1 for one that is not here. `recent` remembers where the last draws were.
+
+    `newest` is the next id: while that is well within 31 bits, an entry says all, and `ids` need not be read.
+    """
     if count == 0:  # there may be no index yet
         slots[:] = -1
         return
     mask = len(index) - 1
+    whole = newest <= _LOW - (1 << 20)  # beyond `newest` are at most those that are just coming in
     for i in range(len(wanted)):
         slot = recent[wanted[i] & (len(recent) - 1)]
         prefetch(ids, slot)
@@ -102,9 +106,11 @@ def index_find(index: I64, ids: I64, count: Any, recent: I64, wanted: I64, slots
         slots[i] = -1
         low = identity & _LOW
         place = _home(low, index)
-        while index[place] >= 0:
-            if index[place] >> 32 == low and ids[index[place] & _LOW] == identity:
-                slots[i] = index[place] & _LOW
+        while get(index, place) >= 0:
+            entry = get(index, place)
+            slot = entry & _LOW
+            if entry >> 32 == low and (whole or get(ids, slot) == identity):
+                put(slots, i, slot if identity <= _LOW or not whole else np.int64(-1))
                 break
             place = (place + 1) & mask
 
@@ -123,7 +129,15 @@ def _counts_as_valid(rows: U8, slot: Any) -> Any:
 
 @kernel
 def set_priorities(
-    index: I64, ids: I64, count: Any, recent: I64, priority: F64, wanted: I64, given: F64, slots: I64
+    index: I64,
+    ids: I64,
+    count: Any,
+    recent: I64,
+    newest: Any,
+    priority: F64,
+    wanted: I64,
+    given: F64,
+    slots: I64,
 ) -> Any:
     """Give records new priorities, all or none; returns (how many, -1) or (0, i of the first that is no priority).
 
@@ -133,7 +147,7 @@ def set_priorities(
     for i in range(n):
         if not 0.0 <= get(given, i) < np.inf:
             return 0, i
-    index_find(index, ids, count, recent, wanted, slots)
+    index_find(index, ids, count, recent, newest, wanted, slots)
     here: Any = 0
     for i in range(n):
         slot = get(slots, i)
@@ -428,7 +442,8 @@ def gather(
         identity = get(ids, slot)
         put(out_ids, i, identity)
         put(out_priority, i, get(priority, slot))
-        put(times, slot, np.int32(get(times, slot) + once))
+        used = np.int64(get(times, slot))
+        put(times, slot, np.int32(min(used + once, 0x7FFFFFFF)))
         if once:
             put(recent, identity & (len(recent) - 1), slot)
     for i in range(n):
