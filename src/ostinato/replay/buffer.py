@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +21,7 @@ from ostinato.replay.batch import Batch
 from ostinato.replay.dedupe import Dedupe, DedupeIndex
 from ostinato.replay.limiter import Balance, RateLimiter
 from ostinato.replay.mixtures import restore, state_of, under
-from ostinato.replay.removers import LowestPriority, Remover, RemoverIndex, Reservoir
+from ostinato.replay.removers import LowestPriority, Remover, RemoverIndex
 from ostinato.replay.samplers import Draw, Greedy, Sampler, SamplerIndex
 from ostinato.replay.state import State
 from ostinato.replay.stats import CAUSES, Stats
@@ -168,12 +170,12 @@ class ReplayBuffer:
             self._check_whole()
             if not self._may_wait:
                 return int(self.extend([result])[0])
-            table = self._table
             priority = None
             if self._reward is not seed_reward:
-                priority = float(self._rewards(Results.concat([result]), np.array([table.next_id]))[0])
+                priority = float(self._rewards(Results.concat([result]), np.array([self._table.next_id]))[0])
             if self._balance is not None:
                 self._wait_to_insert(1)
+            table = self._table  # after the wait: another may have been loaded meanwhile
             if priority is not None:
                 self._pending_priorities.append(priority)
             self._pending.append(result)
@@ -206,12 +208,16 @@ class ReplayBuffer:
             first = self._table.next_id
             ids = np.arange(first, first + len(whole))
             given = self._check_extend(whole, priorities)
-            if len(whole) <= CHUNK:
-                self._take_in(whole, ids, given)
-                return ids
-            for start in range(0, len(whole), CHUNK):
-                part = slice(start, start + CHUNK)
-                self._take_in(whole[part], ids[part], given[part])
+            start = 0
+            try:
+                for start in range(0, len(whole), CHUNK):
+                    part = slice(start, start + CHUNK)
+                    one = len(whole) <= CHUNK
+                    self._take_in(whole if one else whole[part], ids[part], given[part])
+            except DamageError:  # found before the part was taken in
+                if self._balance is not None:
+                    self._balance.inserted -= len(whole) - start
+                raise
             return ids
 
     def _check_extend(self, whole: Results, priorities: npt.ArrayLike | None) -> NDArray[np.float64]:
@@ -576,7 +582,8 @@ class ReplayBuffer:
         """Become the buffer that `state_dict` was called on; what is here is forgotten.
 
         Raises:
-            UsageError: it had another capacity, sampler, remover or other limits. DamageError: the state is none.
+            UsageError: it had another capacity, sampler, remover or other limits, or those had other settings.
+            DamageError: the state is none.
                 The buffer is as it was.
 
         Cost: O(N log N).
@@ -584,10 +591,13 @@ class ReplayBuffer:
         with self._lock:
             self._flush()
             reader = states.Reader(state)
-            described = states.described(reader)
-            if described != self._describe():
+            theirs, ours = states.described(reader), self._describe()
+            if theirs != ours:
+                other = [name for name in ours if theirs.get(name) != ours[name]]
                 raise UsageError(
-                    f"the state is of a buffer with {described}, this has {self._describe()}", "state"
+                    f"the state is of a buffer with {', '.join(f'{k}={theirs.get(k)}' for k in other)}; this has "
+                    f"{', '.join(f'{k}={ours[k]}' for k in other)}",
+                    "state",
                 )
             restored = states.records(reader, self.capacity, merges=self._dedupe is not None)
             generator = states.generator(reader, self._rng)
@@ -607,20 +617,23 @@ class ReplayBuffer:
             self._conflicts = [(int(a), int(b)) for a, b in restored.conflicts]
             if self._balance is not None:
                 self._balance.inserted, self._balance.sampled = restored.limiter
+            self._balanced.notify_all()
 
     def _restore(self, restored: states.Records, state: State) -> None:
         table = self._table
-        tokens = np.array(self._words.ids(restored.words), np.int32)[restored.gathered.tokens]
         counters = np.array(restored.counts[13:], np.int64)
-        table.restore(
-            restored.gathered._replace(tokens=tokens), restored.counts[7], counters, restored.merged
-        )
+        table.restore(restored.gathered, restored.counts[7], counters, restored.merged)
         table.draws = restored.counts[8]
         everything = np.arange(table.count)
         self._sampler.changed(everything)
+        for name, index in (("sampler", self._sampler), ("remover", self._remover)):
+            try:
+                restore(index, under(state, f"{name}."))
+            except DamageError as error:
+                raise DamageError(error.cause, field=f"{name}.{error.field}") from None
+        # last: a state that is refused adds no word
+        table.rename(np.array(self._words.ids(restored.words), np.int32), self._words)
         self._moved_beside(everything)
-        restore(self._sampler, under(state, "sampler."))
-        restore(self._remover, under(state, "remover."))
 
     def _describe(self) -> dict[str, Any]:
         """What must be the same for a state to fit."""
@@ -631,8 +644,8 @@ class ReplayBuffer:
             "capacity_bytes": self._capacity_bytes,
             "max_age_s": self._max_age_s,
             "max_times_sampled": self._max_times_sampled,
-            "dedupe": None if self._dedupe_settings is None else list(self._dedupe_settings.key),
-            "limiter": self._balance is not None,
+            "dedupe": _shape(self._dedupe_settings),
+            "limiter": None if self._balance is None else _shape(self._balance.settings),
         }
 
     def save_state(self, path: str | os.PathLike[str]) -> None:
@@ -652,8 +665,7 @@ class ReplayBuffer:
         try:
             self.load_state_dict(states.read(path))
         except DamageError as error:
-            error.source = os.fspath(path)
-            raise
+            raise DamageError(error.cause, field=error.field, source=os.fspath(path)) from None
 
     def check(self) -> None:
         """State every invariant of the table and the indexes; for tests."""
@@ -878,11 +890,19 @@ def _optional(value: Any, name: str, low: int) -> int | None:
 
 
 def _shape(settings: Any) -> Any:
-    """Of what classes a sampler or remover is made, and the seed that its choice depends on."""
-    parts = [_shape(part) for part, _ in getattr(settings, "parts", ())]
-    inner = [_shape(settings.inner)] if hasattr(settings, "inner") else []
-    seed = [int(settings.seed)] if isinstance(settings, Reservoir) else []
-    return [type(settings).__name__, *seed, *parts, *inner]
+    """Settings as JSON: what must be equal for the same state to give the same draws."""
+    if isinstance(settings, (tuple, list)):
+        return [_shape(part) for part in settings]
+    if dataclasses.is_dataclass(settings):
+        values = {f.name: _shape(getattr(settings, f.name)) for f in dataclasses.fields(settings)}
+        return {type(settings).__name__: values}
+    if isinstance(settings, (np.integer, np.floating)):
+        return settings.item()
+    if isinstance(settings, float) and not math.isfinite(settings):
+        return repr(settings)
+    if settings is None or isinstance(settings, (bool, int, float, str)):
+        return settings
+    return getattr(settings, "__name__", type(settings).__name__)
 
 
 def _numbers(values: npt.ArrayLike, name: str) -> NDArray[np.float64]:

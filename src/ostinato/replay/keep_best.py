@@ -82,9 +82,7 @@ class KeepBestIndex:
     def _note(self, slots: Slots) -> None:
         self._stale.append(slots)
         self._noted += len(slots)
-        if (
-            len(self._stale) > 64 and self._noted > 2 * self._table.count
-        ):  # nobody pushes: the same again and again
+        if self._noted > max(4096, 2 * self._table.count):  # nobody pushes: the same again and again
             self._settle_stale()
 
     def _settle_stale(self) -> None:

@@ -24,7 +24,7 @@ from ostinato.replay.samplers import (
     known,
     split,
 )
-from ostinato.replay.state import State
+from ostinato.replay.state import Reader, State
 from ostinato.replay.table import Table
 from ostinato.replay.trees import Numbers, Scope, Slots
 
@@ -39,7 +39,7 @@ class Fresh:
         cursor: the first id that is new to the learner, >= 0.
 
     `sample()` without a number gives all of them, `sample(n)` at most n. Probability and weight are 1. The
-    cursor is part of the buffer's state, and `buffer.sampler.cursor`. Cost: O(ids passed).
+    cursor is part of the buffer's state, and `buffer.sampler.cursor`. Cost: O(ids passed), O(N log N) at most.
     """
 
     cursor: int = 0
@@ -76,16 +76,27 @@ class FreshIndex:
         table = self._table
         given: list[Slots] = []
         missing = table.count if n is None else n
+        if table.next_id - self.cursor > 4 * table.count + _CHUNK:  # most of those ids are gone
+            ids = np.sort(table.ids[: table.count])
+            ids = ids[ids >= self.cursor]
+            slots = self._inside(table.find(ids))
+            places = np.flatnonzero(slots >= 0)[:missing]
+            self._cursor = int(ids[places[-1]]) + 1 if len(places) == missing > 0 else table.next_id
+            return certain(slots[places])
         while self.cursor < table.next_id and missing > 0:
             ids = np.arange(self.cursor, min(self.cursor + _CHUNK, table.next_id))
-            slots = table.find(ids)
-            if self._scope is not None:
-                slots[self._scope.factor[slots] <= 0] = -1
+            slots = self._inside(table.find(ids))
             places = np.flatnonzero(slots >= 0)[:missing]
             given.append(slots[places])
             missing -= len(places)
-            self.cursor = int(ids[places[-1] if missing == 0 else -1]) + 1
+            self._cursor = int(ids[places[-1] if missing == 0 else -1]) + 1
         return certain(np.concatenate(given) if given else np.empty(0, np.int64))
+
+    def _inside(self, slots: Slots) -> Slots:
+        """-1 for those that are not in the scope."""
+        if self._scope is not None:
+            slots[self._scope.factor[slots] <= 0] = -1
+        return slots
 
     def state(self) -> State:
         """The cursor."""
@@ -93,7 +104,10 @@ class FreshIndex:
 
     def restore(self, state: State) -> None:
         """Go on from there."""
-        self.cursor = int(state["cursor"])
+        reader = Reader(state)
+        cursor = int(reader.take("cursor", np.int64))
+        reader.require(cursor >= 0, "cursor", f"expected an id, got {cursor}")
+        self._cursor = cursor
 
 
 @dataclass(frozen=True, init=False, slots=True)
@@ -375,7 +389,11 @@ class WindowIndex:
 
     def restore(self, state: State) -> None:
         """Go on from there."""
-        self.version, self._base = (None if v < 0 else int(v) for v in state["window"])
+        reader = Reader(state)
+        own = reader.take("window", np.int64, 2).tolist()
+        reader.require(all(-1 <= v < 2**32 for v in own), "window", f"expected model versions, got {own}")
+        self._version, self._base = (None if v < 0 else v for v in own)
+        self._seen = self._version
         self._versions = Members(self._table, MODEL_VERSION)
         self._factors, self._at = np.empty(0), None
         self.changed(np.arange(self._table.count))

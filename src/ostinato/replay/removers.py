@@ -18,6 +18,7 @@ from ostinato.replay.table import Table
 from ostinato.replay.trees import Keys, Numbers, OrderTree, Slots
 from ostinato.results import Results
 
+_FAR = 65_536
 Ids = NDArray[np.int64]
 Placed = tuple[Slots, Ids]
 
@@ -295,9 +296,13 @@ class _OldestIndex:
             return turn
         found: list[Slots] = []
         missing = n
-        at = self._next
+        at = begin = self._next
+        width = missing + 64
         while missing > 0:
-            width = missing + 64
+            if at - begin > 4 * table.count + _FAR:  # most of those ids are gone
+                order = np.argsort(table.ids[: table.count])
+                self._next, self._guess = int(table.ids[order[0]]), int(order[0])
+                return order[:n]
             slots = table.find(np.arange(at, at + width))
             places = np.flatnonzero(slots >= 0)[:missing]
             if not found:  # what was passed before the first is gone for good
@@ -307,6 +312,7 @@ class _OldestIndex:
                 found.append(slots[places])
             missing -= len(places)
             at += width
+            width *= 2
         return np.concatenate(found) if found else np.empty(0, np.int64)
 
     def place(self, results: Results, priority: Numbers, ids: Ids) -> Placed:

@@ -41,18 +41,21 @@ def read(path: str | os.PathLike[str]) -> State:
     source = os.fspath(path)
     try:
         with open_regular(path) as (file, size), zipfile.ZipFile(cast("Any", file)) as archive:
-            return {
-                info.filename.removesuffix(".npy"): _array(archive, info, size) for info in archive.infolist()
-            }
+            members = archive.infolist()
+            for info in members:
+                stored = info.compress_type == zipfile.ZIP_STORED and info.compress_size == info.file_size
+                if not stored or info.file_size > size:
+                    raise ValueError(f"{info.filename} is compressed, or longer than the file")
+            if sum(info.file_size for info in members) > size:
+                raise ValueError("its members are longer than the file: they share their bytes")
+            return {info.filename.removesuffix(".npy"): _array(archive, info) for info in members}
     except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError, KeyError) as error:
         if isinstance(error, DamageError):
             raise
         raise DamageError(f"no saved state: {error}", source=source) from None
 
 
-def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: int) -> NDArray[Any]:
-    if info.compress_type != zipfile.ZIP_STORED or info.file_size > size:
-        raise ValueError(f"{info.filename} is compressed, or longer than the file")
+def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
     data = archive.read(info)
     stream = io.BytesIO(data)
     version = np.lib.format.read_magic(stream)
@@ -62,7 +65,12 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: int) -> NDArra
     }.get(version)
     if read_header is None:
         raise ValueError(f"{info.filename} is of an unknown version")
-    shape, fortran, dtype = read_header(stream)
+    try:
+        shape, fortran, dtype = read_header(stream)
+    except Exception as error:  # numpy's reader lets through whatever Python's parser raises
+        raise ValueError(f"{info.filename} has no header: {type(error).__name__}") from None
+    if not all(type(length) is int and length >= 0 for length in shape):
+        raise ValueError(f"{info.filename} has a shape of {shape}")
     if dtype.hasobject or (fortran and len(shape) > 1):
         raise ValueError(f"{info.filename} holds objects, or is not in C order")
     count = 1
@@ -102,7 +110,7 @@ class Reader:
             raise DamageError(f"expected {kind} of {len(shape)} dimensions, got {what}", field=name)
         if any(want is not None and want != has for want, has in zip(shape, found.shape, strict=True)):
             raise DamageError(f"expected a shape of {list(shape)}, got {list(found.shape)}", field=name)
-        return np.ascontiguousarray(found)
+        return np.ascontiguousarray(found).reshape(found.shape)
 
     def require(self, condition: Any, name: str, cause: str) -> None:
         """Refuse the state unless the condition holds."""
@@ -123,7 +131,9 @@ class Records(NamedTuple):
 
 def described(reader: Reader) -> Any:
     """The settings of the buffer that the state is of."""
-    return _json(reader, "settings")
+    found = _json(reader, "settings")
+    reader.require(isinstance(found, dict), "settings", f"expected names and values, got {found!r:.50}")
+    return found
 
 
 def generator(reader: Reader, like: np.random.Generator) -> np.random.Generator:
@@ -145,7 +155,9 @@ def records(reader: Reader, capacity: int, *, merges: bool) -> Records:
     ids = reader.take("ids", np.int64, None)
     n = len(ids)
     counts = reader.take("counts", np.uint64, 21)
-    reader.require((counts < 2**63).all() and n <= capacity, "counts", "a count is out of range")
+    newest = 6  # the only one that is a timestamp
+    in_range = (np.delete(counts, newest) <= 2**62).all()
+    reader.require(in_range and n <= capacity, "counts", "a count is out of range")
     next_id = int(counts[7])
     distinct = len(np.unique(ids)) == n
     reader.require(
@@ -173,8 +185,9 @@ def records(reader: Reader, capacity: int, *, merges: bool) -> Records:
     reader.require((times >= 0).all(), "times_sampled", "expected numbers >= 0")
     kinds = {"times_seen": np.int32, "lowest": np.uint64, "highest": np.uint64} if merges else {}
     merged = tuple(reader.take(name, kind, n) for name, kind in kinds.items())
-    known = described(reader)["limiter"]
-    limiter = reader.take("limiter", np.int64, 2).tolist() if known else []
+    reader.require(not merges or n == 0 or merged[0].min() >= 1, "times_seen", "expected numbers >= 1")
+    limiter = reader.take("limiter", np.int64, 2).tolist() if described(reader).get("limiter") else []
+    reader.require(all(0 <= count <= 2**62 for count in limiter), "limiter", "a count is out of range")
     rows = raw.reshape(-1).view(RECORD)
     gathered = Gathered(rows, tokens, offsets, ids, priority, times)
     conflicts = reader.take("conflicts", np.int64, None, 2)

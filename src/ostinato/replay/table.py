@@ -210,7 +210,10 @@ class Table:
     def restore(
         self, gathered: Gathered, next_id: int, counters: NDArray[np.int64], merged: tuple[NDArray[Any], ...]
     ) -> None:
-        """Fill an empty table: record i goes to slot i, as `gather` gave it; merged: times_seen, lowest, highest."""
+        """Fill an empty table: record i goes to slot i, as `gather` gave it; merged: times_seen, lowest, highest.
+
+        Tokens stay as they are: `rename` makes them those of `words`.
+        """
         n = len(gathered.ids)
         self.make_room(n)
         self.ids[:n], self.priority[:n] = gathered.ids, gathered.priority
@@ -224,6 +227,15 @@ class Table:
             getattr(self, name)[:n] = column
         self.next_id = next_id
         self.counters[GONE:] = counters[GONE:]
+
+    def rename(self, names: NDArray[np.int32], words: Vocabulary) -> None:
+        """Word t of the vocabulary so far is names[t] of another, which takes its place."""
+        starts, counts = _split(self._blocks[: self.count])
+        ends = np.cumsum(counts)
+        total = int(ends[-1]) if self.count else 0
+        places = np.arange(total) + np.repeat(starts - (ends - counts), counts)
+        self._arena[places] = names[self._arena[places]]
+        self.words = words
 
     def take_out(self, slots: NDArray[np.int64]) -> NDArray[np.int64]:
         """Remove the records in these slots; the last ones move into the holes. Returns the slots that changed.
