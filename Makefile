@@ -1,6 +1,7 @@
 # Everything a person does here, and CI does the same. `make demo` and `make test` need only Python 3.11+ and make.
 PYTHON ?= python3
 BIN := .venv/bin
+BENCH := .venv-bench/bin
 
 .PHONY: demo test check lint types bench clean
 
@@ -27,9 +28,22 @@ types: .venv/ready
 
 check: lint types test
 
-bench: .venv/ready
-	@$(BIN)/python -m benchmarks
+# each peer by itself, held to the pins: one that does not install is left out, with a note
+.venv-bench/ready: pyproject.toml benchmarks/peers.txt benchmarks/build_torchrl.py Makefile
+	@test -d .venv-bench || $(PYTHON) -m venv .venv-bench
+	@echo "installing the peers into .venv-bench, some minutes and 1.5 GB ..."
+	@$(BENCH)/pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	@$(BENCH)/pip install --quiet --disable-pip-version-check --editable .
+	@grep -v '^#' benchmarks/peers.txt | while read -r pin; do \
+		$(BENCH)/pip install --quiet --disable-pip-version-check --constraint benchmarks/peers.txt "$$pin" \
+			|| echo "left out: $$pin"; done
+	@$(BENCH)/python benchmarks/build_torchrl.py || echo "left out: torchrl's kernels"
+	@$(BENCH)/ostinato warm
+	@touch $@
+
+bench: .venv-bench/ready
+	@$(BENCH)/python -m benchmarks
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

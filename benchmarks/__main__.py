@@ -1,23 +1,72 @@
-"""`make bench`: runs everything, prints it, and writes benchmarks/results/."""
+"""`make bench`: runs everything, prints it, and writes benchmarks/results/.
+
+`python -m benchmarks core` or `replay` runs one of the two; `--quick` is small, for trying it out, and writes into a
+temporary folder instead.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
+import tempfile
+import time
 from pathlib import Path
+from typing import Any
 
-from benchmarks import core
+from benchmarks import core, replay
 
 RESULTS = Path(__file__).parent / "results"
+TITLES = {"core": "Archive and buffer", "replay": "The replay buffer beside its peers"}
 
 
 def main() -> None:
-    print("measuring, about two minutes ...", flush=True)
-    figures = core.run()
-    text = core.table(figures)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "core.json").write_text(json.dumps(figures, indent=1) + "\n")
-    (RESULTS / "core.md").write_text("# Archive and buffer\n\n" + text)
-    print(text + "\nFor the README:\n\n" + core.readme(figures))
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("what", nargs="*", help="core, replay; both when none is named")
+    parser.add_argument("--quick", action="store_true", help="small and few, into a temporary folder")
+    arguments = parser.parse_args()
+    unknown = set(arguments.what) - set(TITLES)
+    if unknown:
+        parser.error(f"expected core or replay, got {', '.join(sorted(unknown))}")
+    folder = Path(tempfile.mkdtemp(prefix="ostinato-bench-")) if arguments.quick else RESULTS
+    folder.mkdir(exist_ok=True)
+    for name in arguments.what or TITLES:
+        figures = _core(arguments.quick) if name == "core" else _replay(arguments.quick)
+        _write(folder, name, figures)
+    print(f"written to {folder}")
 
 
-main()
+_began = time.monotonic()
+
+
+def say(text: str) -> None:
+    """Progress, with the seconds since the start."""
+    print(f"[{time.monotonic() - _began:5.0f} s] {text}", flush=True)
+
+
+def _core(quick: bool) -> dict[str, Any]:
+    say("core: archive and buffer, about two minutes")
+    return core.run(20_000, 2_000) if quick else core.run()
+
+
+def _replay(quick: bool) -> dict[str, Any]:
+    say("replay: beside the peers" + ("" if quick else ", about half an hour"))
+    if quick:
+        return replay.run((2_000, 20_000), alone=100_000, rules=20_000, rounds=2, seconds=0.02, say=say)
+    return replay.run(say=say)
+
+
+def _write(folder: Path, name: str, figures: dict[str, Any]) -> None:
+    module = {"core": core, "replay": replay}[name]
+    text = module.table(figures)
+    (folder / f"{name}.json").write_text(json.dumps(figures, indent=1) + "\n")
+    (folder / f"{name}.md").write_text(f"# {TITLES[name]}\n\n{text}")
+    print(text + "\nFor the README:\n\n" + module.readme(figures))
+    if name == "replay":
+        try:
+            replay.plot(figures, folder / "replay.png")
+        except ImportError as error:
+            say(f"no picture: {error}")
+
+
+if __name__ == "__main__":
+    main()
