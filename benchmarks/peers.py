@@ -76,7 +76,9 @@ class Ostinato(Adapter):
         self._results, self._build_result = Results, BuildResult
         self._vocabulary = Vocabulary(words())
         sampler = Proportional(alpha=ALPHA, beta=BETA)
-        self.buffer = ReplayBuffer(capacity, sampler=sampler, remover=Oldest(), seed=0)
+        self.buffer = ReplayBuffer(
+            capacity, sampler=sampler, remover=Oldest(), seed=0, vocabulary=self._vocabulary
+        )
 
     def columns(self, chunk: Columns) -> Any:
         """The chunk as Results."""

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -14,7 +15,16 @@ from typer.testing import CliRunner
 from ostinato import BuildResult, archive, jsonl
 from ostinato.cli.app import app
 from ostinato.data import triton_attempts
-from ostinato.replay import Proportional, ReplayBuffer
+from ostinato.replay import (
+    Fifo,
+    Greedy,
+    Lifo,
+    PerProgram,
+    Proportional,
+    RankBased,
+    ReplayBuffer,
+    Uniform,
+)
 
 GOLDEN = Path(__file__).parent / "golden"
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -182,6 +192,26 @@ def test_sample_draws_what_the_buffer_draws(real: Path) -> None:
     )
     assert [r["record"] for r in said] == batch.ids.tolist()  # type: ignore[union-attr]
     assert [r["result"] for r in said] == [r.to_dict() for r in batch]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("name", "sampler"),
+    [
+        ("greedy", Greedy()),
+        ("rank-based", RankBased(0.6, 0.4)),
+        ("per-program", PerProgram(Proportional(0.6, 0.4))),
+        ("uniform", Uniform()),
+        ("fifo", Fifo()),
+        ("lifo", Lifo()),
+    ],
+)
+def test_every_sampler_that_a_command_names_draws_what_the_buffer_draws(
+    name: str, sampler: Any, real: Path
+) -> None:
+    buffer = ReplayBuffer(3000, sampler=sampler, seed=2)
+    buffer.extend(archive.read(real))
+    said = data("sample", str(real), "-n", "9", "--sampler", name, "--seed", "2")
+    assert [r["record"] for r in said] == buffer.sample(9).ids.tolist()  # type: ignore[union-attr]
 
 
 def test_sample_of_an_empty_archive_is_empty_or_says_so(tmp_path: Path) -> None:

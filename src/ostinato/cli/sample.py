@@ -10,7 +10,17 @@ from rich.text import Text
 
 from ostinato import archive
 from ostinato.cli.common import File, Json, code, make_table, number, out, print_json
-from ostinato.replay import Greedy, Proportional, ReplayBuffer, Sampler, Uniform
+from ostinato.replay import (
+    Fifo,
+    Greedy,
+    Lifo,
+    PerProgram,
+    Proportional,
+    RankBased,
+    ReplayBuffer,
+    Sampler,
+    Uniform,
+)
 
 
 class SamplerName(StrEnum):
@@ -18,24 +28,38 @@ class SamplerName(StrEnum):
 
     greedy = "greedy"
     proportional = "proportional"
+    rank_based = "rank-based"
+    per_program = "per-program"
     uniform = "uniform"
+    fifo = "fifo"
+    lifo = "lifo"
 
 
 def sample(
     file: File,
     n: Annotated[int, typer.Option("-n", min=1, max=1_000_000, help="How many to draw.")] = 10,
     sampler: Annotated[SamplerName, typer.Option(help="How to choose.")] = SamplerName.greedy,
-    alpha: Annotated[float, typer.Option(help="proportional: how much priorities count.")] = 0.6,
-    beta: Annotated[float, typer.Option(help="proportional: how much weights correct for that.")] = 0.4,
+    alpha: Annotated[
+        float, typer.Option(help="proportional, rank-based, per-program: how much priorities or ranks count.")
+    ] = 0.6,
+    beta: Annotated[float, typer.Option(help="The same: how much weights correct for that.")] = 0.4,
     seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same.")] = 0,
     json: Json = False,
 ) -> None:
-    """Draw N build results from FILE: greedy takes the highest priorities, the others draw with replacement."""
+    """Draw N build results from FILE.
+
+    greedy takes the highest priorities, fifo the oldest, lifo the newest; the others draw by chance, with replacement,
+    per-program a program first and then one of its records in proportion to priorities.
+    """
     results = archive.read(file)
     chosen: dict[SamplerName, Sampler] = {
         SamplerName.greedy: Greedy(),
         SamplerName.proportional: Proportional(alpha=alpha, beta=beta),
+        SamplerName.rank_based: RankBased(alpha=alpha, beta=beta),
+        SamplerName.per_program: PerProgram(Proportional(alpha=alpha, beta=beta)),
         SamplerName.uniform: Uniform(),
+        SamplerName.fifo: Fifo(),
+        SamplerName.lifo: Lifo(),
     }
     buffer = ReplayBuffer(max(1, len(results)), sampler=chosen[sampler], seed=seed)
     buffer.extend(results)
