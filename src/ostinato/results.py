@@ -7,6 +7,7 @@ Unmeasured costs are masked, never a number.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, overload
 
@@ -47,6 +48,9 @@ COLUMNS = (
     "timestamp",
     "model_version",
 )
+
+_EXACT = tuple(np.dtype(kind) for kind in ("u1", "<i4", "<i8", "?", "?", "<u8", "<u8", "<u8", "<u4"))
+_NOT_MASKED = np.empty(0, np.bool_)
 
 
 class Columns:
@@ -261,6 +265,13 @@ class Results(Columns):
         """
         if not isinstance(vocabulary, Vocabulary):
             raise UsageError(f"expected a Vocabulary, got {type(vocabulary).__name__}", "vocabulary")
+        if "ostinato.kernels" in sys.modules:  # else loading them would cost more than they save
+            packed = _pack(
+                (tir_hash, tokens, offsets, valid, fallback_used, clock_cycles, compiler_cycles, timestamp,
+                 model_version), len(vocabulary),
+            )  # fmt: skip
+            if packed is not None:
+                return cls(packed[0], TokenText.ragged(*packed[1:], vocabulary))
         hashes = _array(tir_hash, "tir_hash")
         if hashes.dtype != np.uint8 or hashes.ndim != 2 or hashes.shape[1] != HASH_BYTES:
             raise UsageError(f"expected uint8[n, 32], got {_form(hashes)}", "tir_hash")
@@ -289,6 +300,41 @@ class Results(Columns):
         rows["timestamp"] = _integers(timestamp, "timestamp", n, 2**64)
         rows["model_version"] = _integers(model_version, "model_version", n, 2**32)
         return cls(rows, TokenText.ragged(flat, bounds, vocabulary))
+
+
+def _pack(columns: tuple[Any, ...], words: int) -> tuple[Any, Any, Any] | None:
+    """(rows, tokens, offsets) of columns that are arrays of just the types that rows have, and right; else None.
+
+    None leaves it to the caller to convert them, or to say what is wrong.
+    """
+    clocks = columns[5]
+    masked: Any = _NOT_MASKED
+    if type(clocks) is np.ma.MaskedArray:
+        mask = np.ma.getmask(clocks)
+        masked = _NOT_MASKED if mask is np.ma.nomask else mask
+        columns = (*columns[:5], clocks.data, *columns[6:])
+    for column, kind in zip(columns, _EXACT, strict=True):
+        if type(column) is not np.ndarray or column.dtype != kind or not column.flags.c_contiguous:
+            return None
+    hashes, tokens, offsets, *rest = columns
+    n = len(hashes)
+    sizes = [len(column) for column in rest]
+    flat = tokens.ndim == offsets.ndim == 1 and all(column.ndim == 1 for column in rest)
+    if hashes.shape != (n, HASH_BYTES) or len(offsets) != n + 1 or sizes != [n] * 6 or not flat:
+        return None
+    if len(masked) not in (0, n) or masked.ndim != 1:
+        return None
+    from ostinato import results_kernels as kernels
+
+    rows = np.zeros(n, RECORD)
+    tokens, offsets = tokens.copy(), offsets.copy()
+    valid, fallback_used, clock_cycles, compiler_cycles, timestamp, model_version = rest
+    right = kernels.pack(
+        hashes, tokens, offsets, words, valid.view(np.uint8), fallback_used.view(np.uint8), clock_cycles,
+        np.ascontiguousarray(masked).view(np.uint8), compiler_cycles, timestamp, model_version.view(np.uint8),
+        rows.view(np.uint8),
+    )  # fmt: skip
+    return (rows, tokens, offsets) if right else None
 
 
 def packed_rows(results: Results) -> NDArray[np.void]:

@@ -83,6 +83,12 @@ class Text(Sequence[tuple[str, ...]], abc.ABC):
             DamageError: (archives opened without validation) they are not what they claim to be.
         """
 
+    def offsets(self) -> NDArray[np.int64]:
+        """int64[n + 1]: where each list begins when all lie one after the other."""
+        out = np.zeros(len(self) + 1, np.int64)
+        np.cumsum(self.counts, out=out[1:])
+        return out
+
     def tokens(self, vocabulary: Vocabulary) -> NDArray[np.int32]:
         """All instructions' ids, int32[sum(counts)]."""
         flat = np.empty(int(self.counts.sum()), np.int32)
@@ -152,7 +158,9 @@ class TokenText(Text):
         self._starts = starts
         self.counts = read_only(counts)
         self.vocabulary = vocabulary
-        self._packed = False
+        self._offsets: NDArray[np.int64] | None = (
+            None  # where the lists are one after the other, all of `tokens`
+        )
 
     @classmethod
     def ragged(
@@ -160,8 +168,11 @@ class TokenText(Text):
     ) -> TokenText:
         """List i is tokens[offsets[i] : offsets[i + 1]]; offsets rise from 0 to len(tokens)."""
         text = cls(tokens, offsets[:-1], offsets[1:] - offsets[:-1], vocabulary)
-        text._packed = True
+        text._offsets = offsets
         return text
+
+    def offsets(self) -> NDArray[np.int64]:
+        return super().offsets() if self._offsets is None else self._offsets
 
     def take(self, index: Index) -> TokenText:
         return TokenText(self._tokens, self._starts[index], self.counts[index], self.vocabulary)
@@ -173,7 +184,7 @@ class TokenText(Text):
 
     def flat(self, first: int = 0, end: int | None = None) -> NDArray[np.int32]:
         """The ids, int32, of lists first .. end-1, one after the other."""
-        if self._packed and first == 0 and end is None:
+        if self._offsets is not None and first == 0 and end is None:
             return self._tokens
         starts = self._starts[first:end]
         counts = self.counts[first:end].astype(np.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any, overload
 
@@ -13,7 +14,7 @@ from ostinato.replay.table import Gathered
 from ostinato.result import BuildResult
 from ostinato.results import Columns, Results
 from ostinato.rewards import Reward
-from ostinato.text import TokenText, read_only
+from ostinato.text import Text, TokenText, read_only
 from ostinato.vocabulary import Vocabulary
 
 
@@ -47,9 +48,10 @@ class Batch(Columns):
         reward: Reward,
         merged: tuple[NDArray[Any], ...] = (),
     ) -> None:
-        rows, stored, offsets, ids, priority, times = gathered
+        rows, _, offsets, ids, priority, times = gathered
         self._gathered = gathered
-        super().__init__(rows, TokenText.ragged(stored, offsets, words))
+        self._words = words
+        self._rows = rows
         self.ids = ids
         self.tokens = tokens
         self.offsets = offsets
@@ -59,8 +61,13 @@ class Batch(Columns):
         self.times_sampled = times
         self._merged = merged
         self._reward = reward
-        for array in (ids, tokens, offsets, priority, probability, weight, times):
-            array.flags.writeable = False
+        for array in (rows, ids, tokens, offsets, priority, probability, weight, times):
+            array.setflags(write=False)
+
+    @functools.cached_property
+    def _text(self) -> Text:  # type: ignore[override]
+        """Made when first asked for: who trains on token ids never does."""
+        return TokenText.ragged(self._gathered.tokens, self.offsets, self._words)
 
     @property
     def times_seen(self) -> NDArray[np.int32]:

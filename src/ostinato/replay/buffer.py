@@ -208,7 +208,7 @@ class ReplayBuffer:
             first = self._table.next_id
             ids = np.arange(first, first + len(whole))
             given = self._check_extend(whole, priorities)
-            start = 0
+            start = 0  # of the part that is being taken in
             try:
                 for start in range(0, len(whole), CHUNK):
                     part = slice(start, start + CHUNK)
@@ -222,12 +222,12 @@ class ReplayBuffer:
 
     def _check_extend(self, whole: Results, priorities: npt.ArrayLike | None) -> NDArray[np.float64]:
         """The priorities of records to come, or an error."""
-        first = self._table.next_id
-        ids = np.arange(first, first + len(whole))
-        if priorities is None:
-            given = self._rewards(whole, ids)
+        if priorities is None and self._reward is seed_reward:
+            given = seed_rewards(whole)
         else:
-            given = _numbers(priorities, "priorities")
+            first = self._table.next_id
+            ids = np.arange(first, first + len(whole))
+            given = self._rewards(whole, ids) if priorities is None else _numbers(priorities, "priorities")
             _check_priorities(given, ids, "priorities")
         if self.vocabulary.unknown == "raise":
             whole.tokens(self.vocabulary)

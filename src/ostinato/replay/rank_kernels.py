@@ -284,7 +284,7 @@ def rank_draw(
         low[0], high[0] = _ties(keys, slots, counts, sequence, used, before, where, place)
         _mean_shares(low, high, 1, sums, alpha, total, top)
         top[0] *= count
-    return importance(numbers, beta, top, numbers, weight)
+    return importance(numbers, beta, top, np.empty(n), weight)
 
 
 @kernel

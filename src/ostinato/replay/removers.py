@@ -19,6 +19,7 @@ from ostinato.replay.trees import Keys, Numbers, OrderTree, Slots
 from ostinato.results import Results
 
 _FAR = 65_536
+_NONE = np.empty(0, np.int64)
 Ids = NDArray[np.int64]
 Placed = tuple[Slots, Ids]
 
@@ -320,10 +321,12 @@ class _OldestIndex:
         before = table.count
         need = len(ids) - min(table.capacity - before, len(ids))
         leaving = self.first(min(need, before)) if need else np.empty(0, np.int64)
-        filled = _fill(table, priority, ids)
-        free = len(filled)
         slots, removed = np.empty(len(ids), np.int64), np.empty(len(ids), np.int64)
-        slots[:free], removed[:free] = filled, -1
+        free = len(ids) - need
+        filled = _NONE
+        if free:
+            filled = _fill(table, priority, ids)
+            slots[:free], removed[:free] = filled, -1
         if not need:
             return slots, removed
         from ostinato.replay import table_kernels as kernels

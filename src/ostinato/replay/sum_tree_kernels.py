@@ -97,7 +97,7 @@ def powers(values: F64, exponent: Any, out: F64) -> Any:
 def importance(relative: F64, beta: Any, least: F64, raw: F64, weight: F32) -> Any:
     """weight[i] = relative[i]**-beta, over the largest of these or that of least[0] if there is one; returns which.
 
-    `raw` gives room to work. A power beyond 1e300 counts as that.
+    `raw` gives room to work, elsewhere: only then is the loop vector code. A power beyond 1e300 counts as that.
     """
     n = len(relative)
     for i in range(n):
@@ -108,7 +108,7 @@ def importance(relative: F64, beta: Any, least: F64, raw: F64, weight: F32) -> A
     if len(least):
         largest = min(power(least[0], -beta), 1e300)
     for i in range(n):
-        weight[i] = raw[i] / largest
+        put(weight, i, np.float32(get(raw, i) / largest))
     return largest
 
 
@@ -364,9 +364,12 @@ def sum_draw(
     """
     n = len(numbers)
     below = np.nextafter(total, 0.0)
+    if stratified:
+        for i in range(n):
+            put(numbers, i, (np.float64(i) + get(numbers, i)) / np.float64(n))
     for i in range(n):
-        share = (i + numbers[i]) / n if stratified else numbers[i]
-        numbers[i] = min(share * total, below)
+        number = get(numbers, i) * total
+        put(numbers, i, number if number < below else below)
     sum_find(nodes, sums, levels, numbers, slots, probability)
     for i in range(n):
         share = get(probability, i) / total
@@ -375,4 +378,4 @@ def sum_draw(
     top = np.empty(1 if least > 0.0 else 0)
     if least > 0.0:
         top[0] = count * (least / total)
-    return importance(numbers, beta, top, numbers, weight)
+    return importance(numbers, beta, top, np.empty(n), weight)

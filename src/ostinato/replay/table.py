@@ -87,6 +87,7 @@ class Table:
         self.times_seen = np.empty(0, np.int32)
         self.lowest, self.highest = np.empty(0, np.uint64), np.empty(0, np.uint64)
         self._rows = np.empty(0, RECORD)
+        self._row_bytes = as_bytes(self._rows)
         self._blocks = np.empty(0, np.int64)
         self._index = np.empty(0, np.int64)
         self._recent = np.zeros(_RECENT, np.int64)
@@ -111,7 +112,7 @@ class Table:
 
     def content(self) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int32]]:
         """(rows as bytes, blocks, arena), for kernels that compare contents."""
-        return as_bytes(self._rows), self._blocks, self._arena
+        return self._row_bytes, self._blocks, self._arena
 
     @property
     def nbytes(self) -> int:
@@ -138,6 +139,7 @@ class Table:
             larger = aligned(room, old.dtype)  # untouched pages cost no memory
             larger[: self.count] = old[: self.count]
             setattr(self, name, larger)
+        self._row_bytes = as_bytes(self._rows)
         size = 16
         while 3 * size < 4 * room:  # three quarters full at most
             size *= 2
@@ -162,9 +164,8 @@ class Table:
         """
         from ostinato.replay import table_kernels as kernels
 
-        offsets = np.zeros(len(results) + 1, np.int64)
-        np.cumsum(results.instruction_counts, out=offsets[1:])
-        columns = self._index, self.ids, as_bytes(self._rows), self._blocks
+        offsets = results.generated_tasm.offsets()
+        columns = self._index, self.ids, self._row_bytes, self._blocks
         cells, reused = kernels.give_up(
             *columns,
             self._arena,
@@ -181,7 +182,7 @@ class Table:
             *columns, self._arena, self._spare, self.times_sampled, self.counters,
             slots, new_ids, as_bytes(packed_rows(results)), tokens, offsets,
         )  # fmt: skip
-        placed = slots[slots >= 0]
+        placed = slots if slots.min(initial=0) >= 0 else slots[slots >= 0]
         if len(self.times_seen):
             rows = self._rows[placed]
             self.times_seen[placed] = 1
@@ -249,7 +250,7 @@ class Table:
             return falling
         before = self.count
         self.count = kernels.take_out(
-            self._index, self.ids, self.priority, as_bytes(self._rows), self._blocks, self._arena, self._spare,
+            self._index, self.ids, self.priority, self._row_bytes, self._blocks, self._arena, self._spare,
             self.times_sampled, self.times_seen, self.lowest, self.highest, self.counters,
             np.ascontiguousarray(falling), before, self.next_id - 1,
         )  # fmt: skip
@@ -261,7 +262,9 @@ class Table:
         if self.count:
             from ostinato.replay import table_kernels as kernels
 
-            kernels.index_find(self._index, self.ids, self.count, self._recent, self.next_id, ids, slots)
+            kernels.index_find(
+                self._index, self.ids, self.count, self._recent, self.next_id, self.priority, ids, slots
+            )
         return slots
 
     def set_priorities(
@@ -294,12 +297,10 @@ class Table:
         offsets = np.empty(n + 1, np.int64)
         rows = np.empty(n, RECORD)
         ids, priority, times = np.empty(n, np.int64), np.empty(n), np.empty(n, np.int32)
-        kernels.gather(
-            as_bytes(self._rows), self._blocks, self._arena, self.ids, self.priority, self.times_sampled,
+        tokens = kernels.gather(
+            self._row_bytes, self._blocks, self._arena, self.ids, self.priority, self.times_sampled,
             self._recent, int(sampled), slots, as_bytes(rows), offsets, ids, priority, times,
         )  # fmt: skip
-        tokens = np.empty(int(offsets[-1]), np.int32)
-        kernels.gather_tokens(self._blocks, self._arena, slots, offsets, tokens)
         return Gathered(rows, tokens, offsets, ids, priority, times)
 
     def token_counts(self, slots: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -363,9 +364,6 @@ class Table:
             self._arena = arena
             self._touched = used
         self._touched = max(self._touched, wanted)
-
-    def _bytes(self) -> NDArray[np.uint8]:
-        return as_bytes(self._rows)
 
     def translate(self, text: Text) -> NDArray[np.int32]:
         """All instructions' ids in `words`, int32[k]; new words are added.

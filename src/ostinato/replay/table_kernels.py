@@ -82,7 +82,9 @@ def index_build(index: I64, ids: I64, count: Any) -> Any:
 
 
 @kernel
-def index_find(index: I64, ids: I64, count: Any, recent: I64, newest: Any, wanted: I64, slots: I64) -> Any:
+def index_find(
+    index: I64, ids: I64, count: Any, recent: I64, newest: Any, priority: F64, wanted: I64, slots: I64
+) -> Any:
     """slots[i] of each wanted id, -1 for one that is not here. `recent` remembers where the last draws were.
 
     `newest` is the next id: while that is well within 31 bits, an entry says all, and `ids` need not be read.
@@ -111,6 +113,7 @@ def index_find(index: I64, ids: I64, count: Any, recent: I64, newest: Any, wante
             slot = entry & _LOW
             if entry >> 32 == low and (whole or get(ids, slot) == identity):
                 put(slots, i, slot if identity <= _LOW or not whole else np.int64(-1))
+                prefetch(priority, slot)  # will be written, or read
                 break
             place = (place + 1) & mask
 
@@ -147,7 +150,7 @@ def set_priorities(
     for i in range(n):
         if not 0.0 <= get(given, i) < np.inf:
             return 0, i
-    index_find(index, ids, count, recent, newest, wanted, slots)
+    index_find(index, ids, count, recent, newest, priority, wanted, slots)
     here: Any = 0
     for i in range(n):
         slot = get(slots, i)
@@ -415,7 +418,7 @@ def gather(
     out_priority: F64,
     out_times: I32,
 ) -> Any:
-    """First half of a batch: everything but the tokens, and where each list of tokens will begin.
+    """Copies of these slots' records; returns the tokens, one list after the other, and in `offsets` where each begins.
 
     Adds `once` to the times each record was sampled, and remembers in `recent` where it is.
     """
@@ -448,12 +451,7 @@ def gather(
             put(recent, identity & (len(recent) - 1), slot)
     for i in range(n):
         put(out_times, i, get(times, get(slots, i)))
-
-
-@kernel
-def gather_tokens(blocks: I64, arena: I32, slots: I64, offsets: I64, tokens: I32) -> Any:
-    """Second half: the tokens, one list after the other (tokens has offsets[-1])."""
-    n = len(slots)
+    tokens = np.empty(total, np.int32)
     for i in range(n):
         if i + _AHEAD < n:
             ahead = get(blocks, get(slots, i + _AHEAD))
@@ -461,6 +459,7 @@ def gather_tokens(blocks: I64, arena: I32, slots: I64, offsets: I64, tokens: I32
                 prefetch(arena, (ahead >> COUNT_BITS) + t)
         start = get(offsets, i)
         copy(tokens, start, arena, get(blocks, get(slots, i)) >> COUNT_BITS, get(offsets, i + 1) - start)
+    return tokens
 
 
 @kernel
