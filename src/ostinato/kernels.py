@@ -37,6 +37,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 ANNOUNCE_AFTER_S = 2.0
 MAPPED = 4 << 20  # bytes from which an array is a mapping of its own
+_HUGE = 2 << 20  # bytes of a large page
 
 
 def kernel(function: F, *, nogil: bool = False) -> F:
@@ -217,11 +218,13 @@ def aligned(shape: int, dtype: Any) -> NDArray[Any]:
     size = shape * np.dtype(dtype).itemsize
     if size >= MAPPED and hasattr(mmap, "MAP_PRIVATE"):
         # private: a forked child must not write into its parent's buffer
-        mapping = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        mapping = mmap.mmap(-1, size + _HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         if hasattr(mmap, "MADV_HUGEPAGE"):
             with contextlib.suppress(OSError):  # a kernel built without them
                 mapping.madvise(mmap.MADV_HUGEPAGE)
-        return np.frombuffer(mapping, dtype, shape)
+        # huge pages begin at multiples of their size; what lies before stays untouched
+        begin = -np.frombuffer(mapping, np.uint8).ctypes.data % _HUGE
+        return np.frombuffer(mapping, dtype, shape, begin)
     raw = np.zeros(size + 64, np.uint8)
     start = -raw.ctypes.data % 64
     return raw[start : start + size].view(dtype)
