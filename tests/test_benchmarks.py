@@ -77,7 +77,7 @@ def test_a_goal_that_is_missed_is_called_so() -> None:
     assert [goal["met"] for goal in replay.goals(invented())] == [True, True, False, False, True, True]
     assert "| add one at a time | 10 x | 4.0 x | cpprb | **missed** |" in said
     assert "PerProgram 3 x: **missed** by `Slow()` 3.0 x." in said
-    assert replay.readme(invented()).count("**missed**") == 2
+    assert "add one at a time 4.0 x (cpprb)" in replay.readme(invented())
 
 
 def test_a_library_that_is_missing_is_named_with_its_reason() -> None:
@@ -88,7 +88,7 @@ def test_a_comparison_without_any_peer_claims_nothing() -> None:
     alone = invented()
     alone["rates"] = {"ostinato": alone["rates"]["ostinato"]}  # type: ignore[index]
     assert {goal["met"] for goal in replay.goals(alone)[:5]} == {None}
-    assert "of no peer" not in replay.readme(alone)
+    assert "no peer" not in replay.readme(alone)
 
 
 def test_the_uniform_floor_is_no_rival() -> None:

@@ -8,8 +8,8 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from numpy.typing import NDArray
 
+from draw_helpers import drawn, misfit
 from ostinato import EmptyBufferError, ReplayBuffer, Results, UsageError, Vocabulary
 from ostinato.replay import (
     ByOutcome,
@@ -129,21 +129,6 @@ def assert_probabilities_and_weights(batch: Any, shares: dict[int, float], count
     assert batch.probability.tolist() == pytest.approx(expected.tolist(), rel=1e-11)
     raw = (count * expected) ** -beta
     assert batch.weight.tolist() == pytest.approx((raw / raw.max()).tolist(), rel=1e-6)
-
-
-def misfit(ids: NDArray[np.int64], shares: dict[int, float]) -> float:
-    """Chi-square of these draws over what it exceeds once in 100,000 tests (Wilson and Hilferty 1931)."""
-    assert set(ids.tolist()) <= shares.keys()
-    expected = np.array(list(shares.values())) * len(ids)
-    places = {identity: place for place, identity in enumerate(shares)}
-    counts = np.bincount([places[i] for i in ids.tolist()], minlength=len(expected))
-    ninth = 2 / (9 * (len(expected) - 1))
-    limit = (len(expected) - 1) * (1 - ninth + 4.265 * ninth**0.5) ** 3
-    return float(((counts - expected) ** 2 / expected).sum() / limit)
-
-
-def drawn(buffer: ReplayBuffer, batches: int, n: int) -> NDArray[np.int64]:
-    return np.concatenate([buffer.sample(n).ids for _ in range(batches)])
 
 
 # --- fractions ----------------------------------------------------------------------------------------------

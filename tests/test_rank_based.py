@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from numpy.typing import NDArray
 
+from draw_helpers import chi_square_limit
 from ostinato import EmptyBufferError, ReplayBuffer, Results, UsageError
 from ostinato.replay import LowestPriority, Oldest, RankBased, Window
 from record_helpers import from_list, more, record
@@ -28,12 +29,6 @@ def filled(priorities: Any, sampler: Any, **other: Any) -> ReplayBuffer:
     buffer = ReplayBuffer(**{"capacity": len(priorities), "seed": 31, "sampler": sampler, **other})
     buffer.extend(copies(len(priorities)), priorities)
     return buffer
-
-
-def chi_square_limit(freedom: int) -> float:
-    """Above this once in 100,000 tests, by Wilson and Hilferty 1931 (z = 4.265)."""
-    ninth = 2 / (9 * freedom)
-    return float(freedom * (1 - ninth + 4.265 * ninth**0.5) ** 3)
 
 
 def ranked(priorities: dict[int, float], alpha: float) -> dict[int, float]:

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from numpy.typing import NDArray
 
+from draw_helpers import chi_square_limit
 from ostinato import BuildResult, EmptyBufferError, ReplayBuffer, Results, UsageError, Vocabulary
 from ostinato.replay import Greedy, LowestPriority, Oldest, Proportional, Uniform
 from ostinato.replay.table import Table
@@ -54,12 +55,6 @@ def table_of(priorities: Any) -> Table:
     table.ids[:] = np.arange(len(priorities))
     table.count = len(priorities)
     return table
-
-
-def chi_square_limit(freedom: int) -> float:
-    """Above this once in 100,000 tests, by Wilson and Hilferty 1931 (z = 4.265)."""
-    ninth = 2 / (9 * freedom)
-    return float(freedom * (1 - ninth + 4.265 * ninth**0.5) ** 3)
 
 
 def chi_square(drawn: NDArray[np.int64], expected: NDArray[np.float64]) -> float:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from numpy.typing import NDArray
 
+from draw_helpers import drawn, misfit
 from ostinato import EmptyBufferError, ReplayBuffer, Results, UsageError, Vocabulary
 from ostinato.replay import (
     ByOutcome,
@@ -160,25 +161,6 @@ def leaf(priority: float, inner: Any) -> float:
 def normed(values: dict[int, float]) -> dict[int, float]:
     total = sum(values.values())
     return {key: value / total if total else 0.0 for key, value in values.items()}
-
-
-def misfit(ids: NDArray[np.int64], shares: dict[int, float]) -> float:
-    """Chi-square of these draws over what it exceeds once in 100,000 tests (Wilson and Hilferty 1931)."""
-    assert set(ids.tolist()) <= shares.keys()
-    expected = np.array(list(shares.values())) * len(ids)
-    places = {identity: place for place, identity in enumerate(shares)}
-    counts = np.bincount([places[i] for i in ids.tolist()], minlength=len(expected))
-    small = expected < 5  # cells too small for the approximation count as one
-    expected = np.append(expected[~small], expected[small].sum())
-    counts = np.append(counts[~small], counts[small].sum())[expected > 0]
-    expected = expected[expected > 0]
-    ninth = 2 / (9 * max(1, len(expected) - 1))
-    limit = max(1, len(expected) - 1) * (1 - ninth + 4.265 * ninth**0.5) ** 3
-    return float(((counts - expected) ** 2 / expected).sum() / limit)
-
-
-def drawn(buffer: ReplayBuffer, batches: int, n: int) -> NDArray[np.int64]:
-    return np.concatenate([buffer.sample(n).ids for _ in range(batches)])
 
 
 def assert_probabilities(world: World, n: int = 200) -> None:

@@ -67,7 +67,7 @@ class ReplayBuffer:
 
     The limits of bytes and age hold after each call. Threads: many may push, sample and update; every call is
     whole, under one lock.
-    Memory, when full: about 130 bytes a record and 4 an instruction, up to 40 bytes a record (or a tenth of
+    Memory, when full: about 110 bytes a record and 4 an instruction, up to 40 bytes a record (or a tenth of
         all tokens, where lists are longer than 130) for tokens of removed records, 45 a distinct instruction,
         and what samplers and removers say of theirs.
 

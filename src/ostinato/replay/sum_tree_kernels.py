@@ -242,11 +242,16 @@ def sum_set(
     n = len(slots)
     leaves = np.empty(n)
     near = min(3, len(levels))  # levels that are not in the cache anyway
+    last: Any = -1
     for i in range(n):
-        prefetch(values, slots[i])
-        for level in range(near):
-            prefetch(nodes, levels[level] + (slots[i] >> (3 * level)))
-            prefetch(sums, levels[level] + (slots[i] >> (3 * level)))
+        slot = get(slots, i)
+        if slot >> 3 != last:
+            last = slot >> 3
+            prefetch(values, slot)
+            prefetch(nodes, slot)
+            for level in range(1, near):
+                prefetch(nodes, get(levels, level) + (slot >> (3 * level)))
+                prefetch(sums, get(levels, level) + (slot >> (3 * level)))
     _leaves(slots, n, values, alpha, factor, count, leaves)
     sum_put(nodes, sums, mins, levels, slots, leaves)
 

@@ -260,20 +260,22 @@ def give_up(
     cells: Any = 0
     reused: Any = 0
     first = new_ids[0]
-    for k in range(n):
-        if k + 2 * _AHEAD < n:
-            ahead = max(slots[k + 2 * _AHEAD], 0)
+    # the last first: of ids that lie side by side in the index, that leaves no gap to be closed
+    for k in range(n - 1, -1, -1):
+        if k >= 2 * _AHEAD:
+            ahead = max(get(slots, k - 2 * _AHEAD), 0)
             prefetch(blocks, ahead)
             prefetch(times, ahead)
             prefetch(rows, ahead * _ROW_BYTES + _IS_VALID)
-            prefetch(index, _home(max(removed[k + 2 * _AHEAD], 0) & _LOW, index))
-        if k + _AHEAD < n:
-            prefetch(arena, (get(blocks, max(get(slots, k + _AHEAD), 0)) >> COUNT_BITS) - 2)
-        if 0 <= removed[k] < first:
-            _forget(index, rows, blocks, arena, spare, times, counters, slots[k], removed[k], new_ids[k])
-        elif removed[k] >= 0:  # came and went within this call
+            prefetch(index, _home(max(get(removed, k - 2 * _AHEAD), 0) & _LOW, index))
+        if k >= _AHEAD:
+            prefetch(arena, (get(blocks, max(get(slots, k - _AHEAD), 0)) >> COUNT_BITS) - 2)
+        gone = get(removed, k)
+        if 0 <= gone < first:
+            _forget(index, rows, blocks, arena, spare, times, counters, slots[k], gone, new_ids[k])
+        elif gone >= 0:  # came and went within this call
             counters[GONE] += 1
-            counters[GONE_AGE] += new_ids[k] - removed[k]
+            counters[GONE_AGE] += new_ids[k] - gone
             counters[GONE_NEVER] += 1
     left = spare[1].copy()
     for k in range(n):

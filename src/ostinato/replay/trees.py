@@ -145,8 +145,10 @@ class SumTree(Tree):
     def total(self) -> float:
         """The sum of all leaves."""
         self.refresh()
+        if len(self._levels) > 1:
+            return float(self._sums[self._levels[-1] + 7])
         total = 0.0
-        for node in self._nodes[self._levels[-1] :].tolist() if len(self._levels) else ():
+        for node in self._nodes.tolist():
             total += node  # in order, as the kernels add
         return total
 
