@@ -321,8 +321,7 @@ def test_contents_with_one_hash_are_still_different() -> None:
     buffer.extend([made(0, words=0)])
     given = Results.concat([[made(p, words=p % 3) for p in (1, 2, 3, 1, 4)]])
     table = buffer._table
-    tokens = table.translate(given.generated_tasm)
-    offsets = np.concatenate([[0], np.cumsum(given.instruction_counts)]).astype(np.int64)
+    tokens, offsets = table.translate(given.generated_tasm)
     rows = given._rows.view(np.uint8).reshape(5, -1)
     index = np.zeros(16, np.uint64)
     index[0] = 1  # the record in slot 0, with the hash 0

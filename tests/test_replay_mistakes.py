@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from ostinato import BuildResult, EmptyBufferError, OstinatoError, ReplayBuffer, Results, UsageError
-from ostinato.replay import Oldest, Proportional, Table
+from ostinato.replay import Draw, Greedy, Oldest, PerProgram, Proportional, RankBased, Table, Window
+from ostinato.replay.groups import Forest
+from ostinato.replay.ranks import Ranking
+from ostinato.replay.trees import OrderTree, SumTree
 
 
 def record(timestamp: int) -> BuildResult:
@@ -77,8 +80,55 @@ def test_a_buffer_that_was_interrupted_halfway_says_so_instead_of_mixing_records
         lambda _: buffer.save("x"),
         lambda _: buffer.push(record(1)),
     ):
-        with pytest.raises(OstinatoError, match="load the buffer again"):
+        with pytest.raises(OstinatoError, match="load a state, or make the buffer anew"):
             use(1)
+    buffer.load_state_dict(ReplayBuffer(4).state_dict())
+    buffer.push(record(1))
+    assert len(buffer) == 1
+
+
+def test_a_tree_that_was_interrupted_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    for sampler in (Proportional(), RankBased(), Greedy(), PerProgram(), Window(Proportional(), within=5)):
+        buffer = ReplayBuffer(200, sampler=sampler, seed=1)
+        plain = ReplayBuffer(200, sampler=sampler, seed=1)
+        for one in (buffer, plain):
+            one.extend([record(t) for t in range(100)])
+            one.sample(1)
+            one.extend([record(t) for t in range(100, 103)])
+        with monkeypatch.context() as patch:
+            for cls, name in ((SumTree, "_set"), (Ranking, "_set"), (OrderTree, "_set"), (Forest, "_put")):
+                patch.setattr(cls, name, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+            if not isinstance(sampler, Greedy):  # which sorts when it is asked for so many
+                with pytest.raises(KeyboardInterrupt):
+                    buffer.sampler.draw(50, np.random.default_rng(0))
+        buffer.check()
+        drawn = buffer.sample(2000).ids if not isinstance(sampler, Greedy) else buffer.sample(103).ids
+        assert set(drawn.tolist()) == set(range(103)), sampler
+
+
+def test_slots_that_a_foreign_sampler_makes_up_are_refused() -> None:
+    class Foreign:
+        def __init__(self, slots: list[int]) -> None:
+            self.slots = slots
+
+        def attach(self, table: Any, scope: Any = None) -> Any:
+            return self
+
+        def changed(self, slots: Any) -> None: ...
+
+        def draw(self, n: int | None, rng: Any) -> Draw:
+            slots = np.array(self.slots)[::-1]  # a view that does not lie side by side
+            return Draw(slots, np.ones(len(slots)), np.ones(len(slots), np.float32))
+
+    right = ReplayBuffer(4, sampler=Foreign([0, 2, 1]))
+    right.extend([record(t) for t in range(4)])
+    assert right.sample(3).ids.tolist() == [1, 2, 0]
+    for wrong in ([4], [-1], [0, 2**40]):
+        buffer = ReplayBuffer(4, sampler=Foreign(wrong))
+        buffer.extend([record(t) for t in range(4)])
+        with pytest.raises(UsageError, match="slots"):
+            buffer.sample(1)
+        assert buffer.state_dict()["times_sampled"].tolist() == [0] * 4
 
 
 @pytest.mark.parametrize(

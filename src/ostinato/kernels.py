@@ -20,7 +20,7 @@ from typing import Any, TypeVar, cast
 import numba
 import numpy as np
 from llvmlite import ir
-from numba.core import cgutils, event, types
+from numba.core import cgutils, errors, event, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
@@ -144,8 +144,16 @@ def _prefetch(typing_context: Any, buffer: Any, index: Any) -> Any:
     return types.void(buffer, types.int64), generate
 
 
+def _contiguous(*buffers: Any) -> None:
+    """Refuse, at compile time, arrays whose items do not lie side by side."""
+    for buffer in buffers:
+        if buffer.layout != "C":
+            raise errors.TypingError(f"expected a contiguous array, got {buffer}")
+
+
 def _get(typing_context: Any, buffer: Any, index: Any) -> Any:
     """get(buffer, i64 index) -> its item, unchecked and without numba's turn for negative numbers."""
+    _contiguous(buffer)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         array = context.make_array(signature.args[0])(context, builder, args[0])
@@ -156,6 +164,7 @@ def _get(typing_context: Any, buffer: Any, index: Any) -> Any:
 
 def _put(typing_context: Any, buffer: Any, index: Any, item: Any) -> Any:
     """put(buffer, i64 index, item): the inverse of get."""
+    _contiguous(buffer)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         array = context.make_array(signature.args[0])(context, builder, args[0])
@@ -168,6 +177,7 @@ def _put(typing_context: Any, buffer: Any, index: Any, item: Any) -> Any:
 def _copy(typing_context: Any, target: Any, at: Any, source: Any, start: Any, count: Any) -> Any:
     """copy(target, i64 at, source, i64 start, i64 count): items of one size from one array to another, or within one,
     unchecked."""
+    _contiguous(target, source)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         to, begin = (

@@ -287,7 +287,7 @@ class Results(Columns):
             flags = flags.astype(np.bool_) if flags.shape == (0,) else flags
             if flags.dtype != np.bool_ or flags.shape != (n,):
                 raise UsageError(f"expected bool[{n}], got {_form(flags)}", name)
-            rows[name] = flags
+            rows[name] = flags.view(np.uint8) != 0  # a bool made of other bytes may be 2
         clocks: Any = clock_cycles
         rows["measured"] = True
         if np.ma.isMaskedArray(clocks):
@@ -317,12 +317,12 @@ def _pack(columns: tuple[Any, ...], words: int) -> tuple[Any, Any, Any] | None:
         if type(column) is not np.ndarray or column.dtype != kind or not column.flags.c_contiguous:
             return None
     hashes, tokens, offsets, *rest = columns
-    n = len(hashes)
-    sizes = [len(column) for column in rest]
-    flat = tokens.ndim == offsets.ndim == 1 and all(column.ndim == 1 for column in rest)
-    if hashes.shape != (n, HASH_BYTES) or len(offsets) != n + 1 or sizes != [n] * 6 or not flat:
+    if hashes.ndim != 2 or tokens.ndim != 1:
         return None
-    if len(masked) not in (0, n) or masked.ndim != 1:
+    n = len(hashes)
+    shapes = [offsets.shape, *(column.shape for column in rest)]
+    fits = hashes.shape[1] == HASH_BYTES and shapes == [(n + 1,)] + [(n,)] * 6
+    if not fits or masked.shape not in ((0,), (n,)):
         return None
     from ostinato import results_kernels as kernels
 

@@ -46,7 +46,7 @@ def pack(
         store_u64(rows, at + 40, load_u64(compiler_cycles, i))
         store_u64(rows, at + 48, load_u64(timestamp, i))
         copy(rows, at + 56, model_version, 4 * i, 4)
-        put(rows, at + 60, get(valid, i))
+        put(rows, at + 60, 1 if get(valid, i) else 0)  # a bool made of other bytes may be 2
         put(rows, at + 61, 1 if measured else 0)
-        put(rows, at + 62, get(fallback_used, i))
+        put(rows, at + 62, 1 if get(fallback_used, i) else 0)
     return True

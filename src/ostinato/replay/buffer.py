@@ -20,7 +20,7 @@ from ostinato.replay import state as states
 from ostinato.replay.batch import Batch
 from ostinato.replay.dedupe import Dedupe, DedupeIndex
 from ostinato.replay.limiter import Balance, RateLimiter
-from ostinato.replay.mixtures import restore, state_of, under
+from ostinato.replay.mixtures import FreshIndex, all_inside, restore, state_of, under
 from ostinato.replay.removers import LowestPriority, Remover, RemoverIndex
 from ostinato.replay.samplers import Draw, Greedy, Sampler, SamplerIndex
 from ostinato.replay.state import State
@@ -123,8 +123,7 @@ class ReplayBuffer:
         self._lock = threading.RLock()
         self._balanced = threading.Condition(self._lock)
         self._balance = None if limiter is None else Balance(limiter)
-        self._pending: list[BuildResult] = []
-        self._pending_priorities: list[float] = []
+        self._pending: list[tuple[BuildResult, float | None]] = []
         self._halfway = False
         self._sampled = self._updated = self._late = self._merged = self._forced = 0
         self._conflicts: list[tuple[int, int]] = []
@@ -137,6 +136,7 @@ class ReplayBuffer:
         """A new table, and indexes for it."""
         table = self._table = Table(self.capacity, self._words, merges=self._dedupe_settings is not None)
         self._sampler: SamplerIndex = self._sampler_settings.attach(table)
+        self._fresh = [index for index in all_inside(self._sampler) if isinstance(index, FreshIndex)]
         self._remover: RemoverIndex = self._remover_settings.attach(table)
         self._by_time = None
         if self._max_age_s is not None:
@@ -147,7 +147,10 @@ class ReplayBuffer:
 
     @property
     def sampler(self) -> SamplerIndex:
-        """The sampler at work: `buffer.sampler.cursor` of Fresh, `.version` of Window, `.parts` of Mixture."""
+        """The sampler at work: `buffer.sampler.cursor` of Fresh, `.version` of Window, `.parts` of Mixture.
+
+        Set them while no other thread draws. `load_state_dict` makes another.
+        """
         return self._sampler
 
     # --- taking in ------------------------------------------------------------------------------------------
@@ -176,9 +179,7 @@ class ReplayBuffer:
             if self._balance is not None:
                 self._wait_to_insert(1)
             table = self._table  # after the wait: another may have been loaded meanwhile
-            if priority is not None:
-                self._pending_priorities.append(priority)
-            self._pending.append(result)
+            self._pending.append((result, priority))
             identity = table.next_id
             table.next_id += 1
             if len(self._pending) >= _PENDING:
@@ -194,7 +195,8 @@ class ReplayBuffer:
             priorities: float64[n], finite and >= 0; None asks the reward.
         Raises:
             UsageError: a priority is not; or a word is unknown and the vocabulary raises.
-            RateLimitError: too little was drawn meanwhile. Nothing is taken in.
+            RateLimitError: too little was drawn meanwhile. DamageError: text is damaged. Nothing is taken in, but of more
+                than 16,384 those before the ones with the damage.
 
         The id of a repeat that was merged is gone at once. Cost: 0.3 to 1 us a record of 30 instructions, O(log N).
         """
@@ -214,9 +216,10 @@ class ReplayBuffer:
                     part = slice(start, start + CHUNK)
                     one = len(whole) <= CHUNK
                     self._take_in(whole if one else whole[part], ids[part], given[part])
-            except DamageError:  # found before the part was taken in
+            except (DamageError, UsageError):  # found before the part was taken in
                 if self._balance is not None:
                     self._balance.inserted -= len(whole) - start
+                    self._balanced.notify_all()
                 raise
             return ids
 
@@ -291,13 +294,19 @@ class ReplayBuffer:
             if self._balance is not None:
                 self._wait_to_sample(n)
             random = self._rng if rng is None else rng
-            if n == 0:
-                none = np.empty(0, np.int64)
-                batch = self._batch(Draw(none, np.empty(0), np.empty(0, np.float32)))
-            elif self._max_times_sampled is None:
-                batch = self._batch(self._sampler.draw(n, random))
-            else:
-                batch = self._sample_limited(n, random)
+            cursors = [index.cursor for index in self._fresh]
+            try:
+                if n == 0:
+                    none = np.empty(0, np.int64)
+                    batch = self._batch(Draw(none, np.empty(0), np.empty(0, np.float32)))
+                elif self._max_times_sampled is None:
+                    batch = self._batch(self._sampler.draw(n, random))
+                else:
+                    batch = self._sample_limited(n, random)
+            except BaseException:
+                for index, cursor in zip(self._fresh, cursors, strict=True):
+                    index.cursor = cursor  # what nobody was given is still new
+                raise
             self._table.draws += int(n != 0)
             self._sampled += len(batch)
             if self._balance is not None:
@@ -589,25 +598,25 @@ class ReplayBuffer:
         Cost: O(N log N).
         """
         with self._lock:
-            self._flush()
             reader = states.Reader(state)
             theirs, ours = states.described(reader), self._describe()
             if theirs != ours:
-                other = [name for name in ours if theirs.get(name) != ours[name]]
+                other = [k for k in {**ours, **theirs} if theirs.get(k) != ours.get(k)]
                 raise UsageError(
                     f"the state is of a buffer with {', '.join(f'{k}={theirs.get(k)}' for k in other)}; this has "
-                    f"{', '.join(f'{k}={ours[k]}' for k in other)}",
+                    f"{', '.join(f'{k}={ours.get(k)}' for k in other)}",
                     "state",
                 )
             restored = states.records(reader, self.capacity, merges=self._dedupe is not None)
             generator = states.generator(reader, self._rng)
-            kept = self._table, self._sampler, self._remover, self._by_time, self._dedupe
+            kept = self._table, self._sampler, self._fresh, self._remover, self._by_time, self._dedupe
             try:
                 self._attach()
                 self._restore(restored, state)
             except BaseException:
-                self._table, self._sampler, self._remover, self._by_time, self._dedupe = kept
+                self._table, self._sampler, self._fresh, self._remover, self._by_time, self._dedupe = kept
                 raise
+            self._pending, self._halfway = [], False
             self._rng = generator
             (
                 self._sampled, self._updated, self._late, self._merged, self._forced, self._conflict_count,
@@ -632,6 +641,8 @@ class ReplayBuffer:
             except DamageError as error:
                 raise DamageError(error.cause, field=f"{name}.{error.field}") from None
         # last: a state that is refused adds no word
+        if self.vocabulary.unknown == "raise":
+            self.vocabulary.ids(restored.words)
         table.rename(np.array(self._words.ids(restored.words), np.int32), self._words)
         self._moved_beside(everything)
 
@@ -672,12 +683,12 @@ class ReplayBuffer:
         with self._lock:
             self._flush()
             self._table.check()
-            for index in (self._sampler, self._remover, self._by_time, self._dedupe):
+            for index in (*all_inside(self._sampler), self._remover, self._by_time, self._dedupe):
                 for checked in (
                     index,
                     *(getattr(index, name, None) for name in ("tree", "forest", "ranking")),
                 ):
-                    if checked is not None and hasattr(checked, "check"):
+                    if hasattr(checked, "check"):
                         checked.check()
 
     # --- inside ---------------------------------------------------------------------------------------------
@@ -691,34 +702,37 @@ class ReplayBuffer:
         self._check_whole()
         if not self._pending:
             return
-        results = Results.concat(self._pending)
+        results = Results.concat([[result for result, _ in self._pending]])
         next_id = self._table.next_id
         ids = np.arange(next_id - len(self._pending), next_id)
-        # a reward of the user's own has been asked for each already
-        own = self._pending_priorities
-        self._take_in(results, ids, np.array(own) if own else seed_rewards(results))
-        self._pending = []
-        self._pending_priorities = []
+        if self._reward is seed_reward:
+            priorities = seed_rewards(results)
+        else:  # it has been asked for each already
+            priorities = np.array([priority for _, priority in self._pending], np.float64)
+        self._take_in(results, ids, priorities)
 
     def _check_whole(self) -> None:
         if self._halfway:
-            raise OstinatoError("a call was interrupted while it took records in: load the buffer again")
+            raise OstinatoError(
+                "a call was interrupted while it took records in: load a state, or make the buffer anew"
+            )
 
     def _take_in(self, results: Results, ids: NDArray[np.int64], priorities: NDArray[np.float64]) -> None:
         if not len(ids):
             return
         table = self._table
         # first: damaged text is found before anything changes
-        tokens = table.translate(results.generated_tasm)
+        tokens, offsets = table.translate(results.generated_tasm)
         # an interrupt, or no memory, between these would pair ids with the wrong records
         self._halfway = True
         if self._max_age_s is not None:
             self._newest = max(self._newest, int(results.timestamp.max()))
         if self._dedupe is None:
-            self._place(results, tokens, ids, priorities)
+            self._place(results, tokens, offsets, ids, priorities)
         else:
-            self._merge_and_place(self._dedupe, results, tokens, ids, priorities)
+            self._merge_and_place(self._dedupe, results, tokens, offsets, ids, priorities)
         table.next_id = max(table.next_id, int(ids[-1]) + 1)
+        self._pending = []  # those that waited are what came, if any did
         self._halfway = False
         self._keep_limits()
 
@@ -726,13 +740,14 @@ class ReplayBuffer:
         self,
         results: Results,
         tokens: NDArray[np.int32],
+        offsets: NDArray[np.int64],
         ids: NDArray[np.int64],
         priorities: NDArray[np.float64],
     ) -> None:
         table = self._table
         table.make_room(len(ids))
         slots, removed = self._remover.place(results, priorities, ids)
-        changed = table.take_in(results, tokens, ids, slots, removed)
+        changed = table.take_in(results, tokens, offsets, ids, slots, removed)
         self._sampler.changed(changed)
         self._moved_beside(changed, remover=False)
 
@@ -741,12 +756,13 @@ class ReplayBuffer:
         dedupe: DedupeIndex,
         results: Results,
         tokens: NDArray[np.int32],
+        offsets: NDArray[np.int64],
         ids: NDArray[np.int64],
         priorities: NDArray[np.float64],
     ) -> None:
         table = self._table
         rows = packed_rows(results)
-        into, against = dedupe.match(results, tokens)
+        into, against = dedupe.match(results, tokens, offsets)
         fresh = np.flatnonzero(into == -1)
         for k in fresh[against[fresh] != -1].tolist():
             other = table.ids[against[k]] if against[k] >= 0 else ids[-2 - against[k]]
@@ -759,8 +775,9 @@ class ReplayBuffer:
         self._merged += len(known) + len(twins)
         if len(fresh):
             first = results if len(fresh) == len(ids) else results[fresh]
-            tokens = tokens if first is results else table.translate(first.generated_tasm)
-            self._place(first, tokens, ids[fresh], priorities[fresh])
+            if first is not results:
+                tokens, offsets = table.translate(first.generated_tasm)
+            self._place(first, tokens, offsets, ids[fresh], priorities[fresh])
         if len(twins):
             slots = table.find(ids[-2 - into[twins]])
             here = slots >= 0

@@ -55,7 +55,7 @@ class DedupeIndex:
         self._entry_of = np.empty(0, np.uint64)
 
     def match(
-        self, results: Results, tokens: NDArray[np.int32]
+        self, results: Results, tokens: NDArray[np.int32], offsets: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(into, against), int64[n] each: what each repeats or contradicts, see the kernel."""
         from ostinato.replay import dedupe_kernels as kernels
@@ -63,10 +63,7 @@ class DedupeIndex:
         table = self._table
         rows = as_bytes(packed_rows(results))
         n = len(results)
-        offsets = np.zeros(n + 1, np.int64)
-        np.cumsum(results.instruction_counts, out=offsets[1:])
         hashes = np.empty(n, np.uint64)
-        tokens = np.ascontiguousarray(tokens)
         kernels.hash_new(rows, tokens.view(np.uint8), offsets, *self._by, self._secret, hashes)
         size = 16
         while size < 2 * n:

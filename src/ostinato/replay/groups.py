@@ -201,7 +201,7 @@ class Forest:
             return
         self._changed.append(slots)
         self._waiting += len(slots)
-        if self._waiting > 2 * self._table.capacity:  # nobody draws: the same slots again and again
+        if self._waiting > 2 * max(self._table.room, 1024):  # nobody draws: the same slots again and again
             self._changed = [self._pending()]
             self._waiting = len(self._changed[0])
 
@@ -218,6 +218,17 @@ class Forest:
 
     def refresh(self) -> None:
         """Carry out what was noted."""
+        try:
+            self._refresh()
+        except BaseException:  # an interrupt, or no memory: all anew at the next use
+            if self._numbering is not None:
+                self._numbering.clear()
+            self._group_of, self._place = np.empty(0, np.int32), np.empty(0, np.int32)
+            self._changed, self._waiting = [np.arange(self._table.count)], self._table.count
+            self._laid_out = False
+            raise
+
+    def _refresh(self) -> None:
         if not self._laid_out:
             listed = np.flatnonzero(self._group_of >= 0)
             order = listed[np.lexsort((self._place[listed], self._group_of[listed]))]
@@ -426,7 +437,7 @@ class Forest:
         known = ((group_of >= -1) & (group_of < groups)).all()
         fits = (self._numbers(slots) == self._group_of[slots]).all() and self._group_count() == groups
         reader.require(known and fits, "group_of", "records are in other groups than they say")
-        self._changed = [waiting] if len(waiting) else []
+        self._changed = [waiting.copy()] if len(waiting) else []
         self._waiting = len(waiting)
         self._laid_out = False
 

@@ -89,10 +89,10 @@ class KeepBestIndex:
         if not self._stale:
             return
         slots = np.unique(np.concatenate(self._stale))
-        self._stale, self._noted = [], 0
         slots = slots[slots < self._table.count]
         self._base[slots] = self._inner_keys(slots)
         self.tree.changed(slots)
+        self._stale, self._noted = [], 0
 
     def _inner_keys(self, slots: Slots) -> Numbers:
         keys = self._table.priority[slots] if self._order.keys is None else self._order.keys(slots)

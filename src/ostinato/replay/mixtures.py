@@ -20,6 +20,7 @@ from ostinato.replay.samplers import (
     certain,
     check_beta,
     check_fraction,
+    few_enough,
     importance,
     known,
     split,
@@ -175,16 +176,6 @@ class MixtureIndex:
             part.changed(slots)
 
     def draw(self, n: int | None, rng: np.random.Generator) -> Draw:
-        fresh = list(_fresh_of(self))
-        cursors = [index.cursor for index in fresh]
-        try:
-            return self._draw(n, rng)
-        except BaseException:
-            for index, cursor in zip(fresh, cursors, strict=True):
-                index.cursor = cursor  # what nobody was given is still new
-            raise
-
-    def _draw(self, n: int | None, rng: np.random.Generator) -> Draw:
         beta = beta_at(self._beta, self._table)
         draws = self._draws(n, rng)
         slots = np.concatenate([np.empty(0, np.int64), *(draw.slots for draw in draws)])
@@ -210,7 +201,7 @@ class MixtureIndex:
         whole = [f == "all" for f in self._fractions]
         draws: dict[int, Draw] = {}
         if not any(whole):
-            counts = split(known(n), fractions)
+            counts = split(few_enough(known(n)), fractions)
         else:
             # so many that with the others' fractions of it the batch is no larger than n
             most = None if n is None else max(1, int(n / (1 + fractions.sum()) + 1e-9))
@@ -221,6 +212,10 @@ class MixtureIndex:
                     draws[k] = self.parts[k].draw(limit, rng)
                     given += len(draws[k].slots)
             counts = np.floor(given * fractions + 0.5).astype(np.int64)
+            if n is not None and given > n:
+                raise UsageError(
+                    f"expected parts that give what they are asked for at most, got {given} of {n}", "parts"
+                )
             if n is not None:
                 while given + counts.sum() > n:
                     counts[np.argmax(counts)] -= 1
@@ -313,7 +308,7 @@ class WindowIndex:
             return
         self._waiting += len(slots)
         self._pending.append(slots)
-        if self._waiting > self._table.room:
+        if self._waiting > 2 * max(self._table.room, 1024):
             self._pending = [np.unique(np.concatenate(self._pending))]
             self._waiting = len(self._pending[0])
         self.inner.changed(slots)
@@ -342,6 +337,20 @@ class WindowIndex:
         return out
 
     def _refresh(self) -> None:
+        try:
+            self._catch_up()
+        except BaseException:  # an interrupt, or no memory: all anew at the next use
+            self._forget()
+            raise
+
+    def _forget(self) -> None:
+        self._versions = Members(self._table, MODEL_VERSION)
+        self._factors, self._at = np.empty(0), None
+        self._pending = [np.arange(self._table.count)]
+        self._waiting = self._table.count
+        self.inner.changed(self._pending[0])
+
+    def _catch_up(self) -> None:
         table, versions = self._table, self._versions
         if not self._pending and self._at is not None and self.version == self._seen:
             return  # nothing can have moved
@@ -380,6 +389,14 @@ class WindowIndex:
         self._refresh()
         return self.inner.draw(n, rng)
 
+    def check(self) -> None:
+        """State every invariant; for tests."""
+        self._refresh()
+        self._versions.check()
+        count = self._table.count
+        assert self.count == np.count_nonzero(self.factor[:count])
+        assert not self.factor[count:].any()
+
     def state(self) -> State:
         """Where the window is, and the inner sampler's state."""
         self._refresh()
@@ -394,24 +411,21 @@ class WindowIndex:
         reader.require(all(-1 <= v < 2**32 for v in own), "window", f"expected model versions, got {own}")
         self._version, self._base = (None if v < 0 else v for v in own)
         self._seen = self._version
-        self._versions = Members(self._table, MODEL_VERSION)
-        self._factors, self._at = np.empty(0), None
-        self.changed(np.arange(self._table.count))
+        self._forget()
         restore(self.inner, under(state, "inner."))
 
 
-def _fresh_of(index: Any) -> Iterator[FreshIndex]:
-    """Every Fresh inside an index."""
-    if isinstance(index, FreshIndex):
-        yield index
+def all_inside(index: Any) -> Iterator[Any]:
+    """An index, and those that it is made of."""
+    yield index
     for inner in (*getattr(index, "parts", ()), getattr(index, "inner", None)):
         if inner is not None:
-            yield from _fresh_of(inner)
+            yield from all_inside(inner)
 
 
 def _check_cursor(value: Any) -> None:
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 0:
-        raise UsageError(f"expected an int >= 0, got {value!r}", "cursor")
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or not 0 <= value < 2**63:
+        raise UsageError(f"expected an int in [0, 2**63), got {value!r}", "cursor")
 
 
 def _check_version(value: Any, name: str) -> None:

@@ -14,10 +14,10 @@ _BLOCK, _FILL = 256, 192  # as in rank_kernels, which needs numba
 
 
 class Ranking(Tree):
-    """Slots in order of falling priority, in sorted blocks of up to 512; of equals the lower slot first.
+    """Slots in order of falling priority, in sorted blocks of up to 256; of equals the lower slot first.
 
-    A change costs two binary searches and moves half a block, about 0.5 us; when a sixteenth has changed at once,
-    everything is sorted anew. Memory: 24 to 40 bytes a slot.
+    A change costs two binary searches and moves half a block, about 1 us; when a sixteenth has changed at once,
+    everything is sorted anew. Memory: 24 to 45 bytes a slot.
     """
 
     def __init__(self, table: Table, scope: Scope | None = None) -> None:

@@ -188,7 +188,7 @@ class KeepBest:
         per_program: how many, >= 1 and not above the capacity.
 
     Cost: O(log N) a record; when a protected one leaves, the program's records are looked through. Memory: 45
-    bytes a record and 70 to 100 a program.
+    bytes a record and 70 to 100 (and 8 * per_program) a program.
     """
 
     inner: LowestPriority | Oldest | LeastUseful | Reservoir

@@ -403,6 +403,17 @@ def known(n: int | None) -> int:
     return n
 
 
+def few_enough(n: int) -> int:
+    """A number of draws that memory holds.
+
+    Raises:
+        UsageError: it is more.
+    """
+    if n >= 2**31:
+        raise UsageError(f"expected fewer than 2**31 draws, got {n}", "n")
+    return n
+
+
 def drawable(n: int | None, table: Table) -> int:
     """The number asked for, of a table that has something to draw.
 
@@ -412,9 +423,7 @@ def drawable(n: int | None, table: Table) -> int:
     n = known(n)
     if not table.count:
         raise EmptyBufferError("the buffer is empty: push build results first")
-    if n >= 2**31:
-        raise UsageError(f"expected fewer than 2**31 draws, got {n}", "n")
-    return n
+    return few_enough(n)
 
 
 def check_total(total: float, count: int) -> float:

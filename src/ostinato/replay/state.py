@@ -176,6 +176,7 @@ def records(reader: Reader, capacity: int, *, merges: bool) -> Records:
     offsets, tokens = reader.take("offsets", np.int64, n + 1), reader.take("tokens", np.int32, None)
     rising = offsets[0] == 0 and (np.diff(offsets) >= 0).all() and offsets[-1] == len(tokens)
     reader.require(rising, "offsets", f"expected offsets rising from 0 to {len(tokens)}")
+    reader.require(np.diff(offsets).max(initial=0) < 2**28, "offsets", "a list of 2**28 instructions or more")
     inside = len(tokens) == 0 or 0 <= tokens.min() <= tokens.max() < len(words)
     reader.require(inside, "tokens", f"expected ids of the {len(words)} words")
     priority, times = reader.take("priority", np.float64, n), reader.take("times_sampled", np.int32, n)

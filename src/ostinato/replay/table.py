@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ostinato.errors import UsageError
+from ostinato.errors import DamageError, UsageError
 from ostinato.results import RECORD, Results, packed_rows
 from ostinato.text import Text, TokenText
 from ostinato.vocabulary import Vocabulary
@@ -151,6 +151,7 @@ class Table:
         self,
         results: Results,
         tokens: NDArray[np.int32],
+        offsets: NDArray[np.int64],
         new_ids: NDArray[np.int64],
         slots: NDArray[np.int64],
         removed: NDArray[np.int64],
@@ -158,13 +159,12 @@ class Table:
         """Store new records where the remover has placed them; returns the slots that changed.
 
         Args:
-            tokens: int32[k], of all of them, from `translate`.
-            new_ids: int64[m], consecutive. slots: int64[m], -1 for a record removed at once.
+            tokens: int32[k], offsets: int64[m + 1], of all of them, from `translate`.
+            new_ids: int64[m], rising. slots: int64[m], -1 for a record removed at once.
             removed: int64[m], the id each one pushed out, or -1.
         """
         from ostinato.replay import table_kernels as kernels
 
-        offsets = results.generated_tasm.offsets()
         columns = self._index, self.ids, self._row_bytes, self._blocks
         cells, reused = kernels.give_up(
             *columns,
@@ -222,7 +222,14 @@ class Table:
         text = TokenText.ragged(gathered.tokens, gathered.offsets, self.words)
         if n:
             none = np.full(n, -1, np.int64)
-            self.take_in(Results(gathered.rows, text), gathered.tokens, gathered.ids, np.arange(n), none)
+            self.take_in(
+                Results(gathered.rows, text),
+                gathered.tokens,
+                gathered.offsets,
+                gathered.ids,
+                np.arange(n),
+                none,
+            )
         self.times_sampled[:n] = gathered.times_sampled
         for name, column in zip(_MERGED_COLUMNS, merged, strict=False):
             getattr(self, name)[:n] = column
@@ -290,17 +297,24 @@ class Table:
         return slots[:here], wrong
 
     def gather(self, slots: NDArray[np.int64], *, sampled: bool = False) -> Gathered:
-        """Copies of the records in these slots; `sampled` counts it as a draw."""
+        """Copies of the records in these slots; `sampled` counts it as a draw.
+
+        Raises:
+            UsageError: a slot is not in use; nothing is counted.
+        """
         from ostinato.replay import table_kernels as kernels
 
+        slots = np.ascontiguousarray(slots, np.int64)
         n = len(slots)
         offsets = np.empty(n + 1, np.int64)
         rows = np.empty(n, RECORD)
         ids, priority, times = np.empty(n, np.int64), np.empty(n), np.empty(n, np.int32)
         tokens = kernels.gather(
             self._row_bytes, self._blocks, self._arena, self.ids, self.priority, self.times_sampled,
-            self._recent, int(sampled), slots, as_bytes(rows), offsets, ids, priority, times,
+            self.count, self._recent, int(sampled), slots, as_bytes(rows), offsets, ids, priority, times,
         )  # fmt: skip
+        if offsets[0] < 0:
+            raise UsageError(f"expected slots in [0, {self.count}), got others", "slots")
         return Gathered(rows, tokens, offsets, ids, priority, times)
 
     def token_counts(self, slots: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -365,14 +379,21 @@ class Table:
             self._touched = used
         self._touched = max(self._touched, wanted)
 
-    def translate(self, text: Text) -> NDArray[np.int32]:
-        """All instructions' ids in `words`, int32[k]; new words are added.
+    def translate(self, text: Text) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """(tokens int32[k], offsets int64[n + 1]) of all lists, ids in `words`; new words are added.
 
         Raises:
-            UsageError: a result has 2**28 instructions or more. DamageError: the text is damaged.
+            UsageError: a result has 2**28 instructions or more. DamageError: the text is damaged, or changed meanwhile.
         """
-        if len(text) and int(text.counts.max()) >> _COUNT_BITS:
+        offsets = text.offsets()
+        if offsets[-1] >> _COUNT_BITS and int(np.diff(offsets).max()) >> _COUNT_BITS:
             raise UsageError(f"expected fewer than 2**{_COUNT_BITS} instructions", "generated_tasm")
+        tokens = np.ascontiguousarray(self._translated(text))
+        if len(tokens) != offsets[-1] or (np.diff(offsets) < 0).any():  # a mapped file that somebody writes
+            raise DamageError("the instructions changed while they were read", field="generated_tasm")
+        return tokens, offsets
+
+    def _translated(self, text: Text) -> NDArray[np.int32]:
         if not isinstance(text, TokenText):
             return text.tokens(self.words)
         if text.vocabulary is self.words:

@@ -222,7 +222,7 @@ def _forget(
     count = block & _COUNT_MASK
     grains = _grains(count)
     put(arena, at, np.int32(-1))  # a dead block is nobody's
-    if grains < SPARE:
+    if grains < SPARE and at >> _GRAIN_BITS <= _LOW:  # a link is an int32
         put(arena, at + 2, get(spare, grains))
         put(spare, grains, np.int32(at >> _GRAIN_BITS))
         spare[1, grains] += 1
@@ -411,6 +411,7 @@ def gather(
     ids: I64,
     priority: F64,
     times: I32,
+    count: Any,
     recent: I64,
     once: Any,
     slots: I64,
@@ -420,16 +421,22 @@ def gather(
     out_priority: F64,
     out_times: I32,
 ) -> Any:
-    """Copies of these slots' records; returns the tokens, one list after the other, and in `offsets` where each begins.
+    """Copies of these slots' records; returns the tokens, one list after the other, and in `offsets` where each begins;
+    offsets[0] is -1, and nothing done, if a slot is none.
 
     Adds `once` to the times each record was sampled, and remembers in `recent` where it is.
     """
     n = len(slots)
+    outside = False
     for i in range(n):
         slot = get(slots, i)
+        outside |= (slot < 0) | (slot >= count)
         prefetch(blocks, slot)
         prefetch(rows, slot * _ROW_BYTES)
         prefetch(times, slot)
+    if outside:
+        offsets[0] = -1
+        return np.empty(0, np.int32)
     for i in range(n):
         slot = get(slots, i)
         prefetch(arena, get(blocks, slot) >> COUNT_BITS)

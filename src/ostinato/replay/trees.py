@@ -66,15 +66,19 @@ class Tree(abc.ABC):
 
     def refresh(self) -> None:
         """Carry out what was noted."""
-        if self._room != self._table.room:
-            self._room = self._table.room
-            self._allocate(self._room)
-            self._build()
-        elif self._changes > self._room // 16:
-            self._build()
-        else:
-            for slots in self._changed:
-                self._set(slots)
+        try:
+            if self._room != self._table.room:
+                self._allocate(self._table.room)
+                self._room = self._table.room
+                self._build()
+            elif self._changes > self._room // 16:
+                self._build()
+            else:
+                for slots in self._changed:
+                    self._set(slots)
+        except BaseException:
+            self._room = -1  # an interrupt, or no memory: all anew at the next use
+            raise
         self._changed.clear()
         self._changes = 0
 
@@ -137,7 +141,7 @@ class SumTree(Tree):
         kernels.sum_set(*nodes, slots, *self._leaves(self._table.count))
 
     def put(self, slots: Slots, leaves: Numbers) -> None:
-        """Give these slots these leaves, until they are given their own back: the tree is then the same to the last bit."""
+        """Give these slots these leaves; given their own back, the tree is as it was to the last bit."""
         from ostinato.replay import sum_tree_kernels as kernels
 
         kernels.sum_put(self._nodes, self._sums, self._mins, self._levels, slots, leaves)
