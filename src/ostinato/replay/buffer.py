@@ -195,8 +195,8 @@ class ReplayBuffer:
             priorities: float64[n], finite and >= 0; None asks the reward.
         Raises:
             UsageError: a priority is not; or a word is unknown and the vocabulary raises.
-            RateLimitError: too little was drawn meanwhile. DamageError: text is damaged. Nothing is taken in, but of more
-                than 16,384 those before the ones with the damage.
+            RateLimitError: too little was drawn meanwhile. DamageError: text is damaged.
+            Nothing is taken in then; of more than 16,384 records, those before the part with the damage are.
 
         The id of a repeat that was merged is gone at once. Cost: 0.3 to 1 us a record of 30 instructions, O(log N).
         """
@@ -549,7 +549,7 @@ class ReplayBuffer:
         return buffer
 
     def state_dict(self) -> State:
-        """Everything as named arrays, for numpy.savez or torch.save: a buffer that loads it goes on with the same draws.
+        """Everything as named arrays, for numpy.savez or torch.save; who loads it goes on with the same draws.
 
         Records, priorities, times sampled, ids, counts, the random state, the sampler's own state (cursor, window,
         ...) and the limiter's. Cost: O(N log N), a copy of all records.

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ostinato.kernels import F64, I32, I64, U8, U64, get, kernel, load_u64, prefetch, put
+from ostinato.kernels import F64, I32, I64, U8, U64, get, inlined, kernel, load_u64, prefetch, put
 from ostinato.replay.sum_tree_kernels import power, sum_of_eight
 from ostinato.vocabulary_kernels import siphash
 
@@ -162,13 +162,19 @@ def members_of(after: I32, head: I32, groups: I64, out: I64) -> Any:
 # --- the forest ---------------------------------------------------------------------------------------------
 
 
+@inlined
+def _above(width: Any) -> Any:
+    """Cells of the level above one of so many, a multiple of 8."""
+    return (((width + 7) >> 3) + 7) & ~7
+
+
 @kernel
 def tree_cells(cap: Any) -> Any:
     """Cells of a tree with this many leaves, a multiple of 8."""
     total = cap
     width = cap
     while width > 8:
-        width = (((width + 7) >> 3) + 7) & ~7
+        width = _above(width)
         total += width
     return total
 
@@ -183,7 +189,7 @@ def _raise(nodes: F64, start: Any, cap: Any, place: Any) -> Any:
         place >>= 3
         nodes[above + place] = sum_of_eight(nodes, begin + 8 * place)
         begin = above
-        width = (((width + 7) >> 3) + 7) & ~7
+        width = _above(width)
     return sum_of_eight(nodes, begin)
 
 
@@ -249,7 +255,8 @@ def forest_set(
 ) -> Any:
     """Give slots their groups (-1 for none) and leaves; returns how many were done before cells ran out.
 
-    Unless `raising`, sums are left to `forest_sums`. touched[2 * i] and touched[2 * i + 1] are the groups that changed, -1 for none. used: cells, living groups.
+    Unless `raising`, sums are left to `forest_sums`. touched[2 * i] and touched[2 * i + 1] are the groups that
+    changed, -1 for none. used: cells, living groups.
     """
     for i in range(len(slots)):
         slot = slots[i]
@@ -344,7 +351,7 @@ def forest_find(
         begin, width, levels = get(start, g), np.int64(get(cap, g)), 0
         while width > 8:
             begin += width
-            width = (((width + 7) >> 3) + 7) & ~7
+            width = _above(width)
             levels += 1
         first[i], depth[i] = begin, levels  # of the top
         deepest = max(deepest, levels)
@@ -372,7 +379,7 @@ def forest_find(
                 begin, width = get(start, g), np.int64(get(cap, g))
                 for _ in range(level - 1):
                     begin += width
-                    width = (((width + 7) >> 3) + 7) & ~7
+                    width = _above(width)
                 put(first, i, begin)
                 prefetch(nodes, begin + 8 * get(place, i))
             else:

@@ -1,8 +1,8 @@
 """KeepBest's hot loop: an order tree in which protected records come last.
 
-A record is protected, its key PROTECTED or more (it rises with the id), while it is among the `keep` best of its program (`champions`, best first, of
-equals the oldest) or the program's only one. `base[slot]` is the key it has otherwise; keys rise, the first goes.
-`cost[slot]` is its clock_cycles, NOT_GOOD for one that cannot be a champion.
+A record is protected, its key PROTECTED or more (it rises with the id), while it is among the `keep` best of its
+program (`champions`, best first, of equals the oldest) or the program's only one. `base[slot]` is the key it has
+otherwise; keys rise, the first goes. `cost[slot]` is its clock_cycles, NOT_GOOD for one that cannot be a champion.
 """
 
 from typing import Any

@@ -118,8 +118,8 @@ class Mixture:
     Args:
         parts: each sampler's fraction of the batch; they add up to 1, and are exact to within one record
             (largest remainders). Or "all" for a sampler that knows its own number: then the others' fractions
-            are of that number (above 1 is more than as many), and `sample()` needs none. `Mixture({Fresh(): "all", Proportional(): 0.1})` is all
-            new results and a tenth as many from all that are here; `sample(n)` then gives n at most.
+            are of that number (above 1 is more than as many), and `sample()` needs none: `sample(n)` gives n at
+            most. `Mixture({Fresh(): "all", Proportional(): 0.1})` is all new results and a tenth as many from all.
         beta: exponent of the importance weights (N * P(i))**-beta, with P(i) the expected share of a record in this
             batch over all parts, whichever part drew it; divided by the batch's largest. What a part gives without
             chance (Greedy, Fifo, Lifo, Fresh) is expected once if it is among this batch's, else never.

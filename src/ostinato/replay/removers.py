@@ -180,7 +180,8 @@ class KeepBest:
 
     Protected are, for each tir_hash, the `per_program` results with the fewest clock_cycles among the valid,
     measured ones without fallback, of equals the oldest, and any record that is the only one of its program.
-    The inner rule orders the rest. When only protected records are left, the oldest of them goes, and is counted in `stats().forced`. A capacity in bytes removes in the same order; a limit of age and `max_times_sampled`
+    The inner rule orders the rest. When only protected records are left, the oldest of them goes, and is counted
+    in `stats().forced`. A capacity in bytes removes in the same order; a limit of age and `max_times_sampled`
     remove whatever they hit.
 
     Args:
