@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +15,14 @@ from numpy.typing import NDArray
 from ostinato import archive
 from ostinato.errors import DamageError, EmptyBufferError, OstinatoError, RateLimitError, UsageError
 from ostinato.replay import state as states
+from ostinato.replay.arguments import (
+    check_count,
+    check_priorities,
+    integer,
+    numbers,
+    optional_integer,
+    refuse_priority,
+)
 from ostinato.replay.batch import Batch
 from ostinato.replay.dedupe import Dedupe, DedupeIndex
 from ostinato.replay.limiter import Balance, RateLimiter
@@ -90,7 +96,7 @@ class ReplayBuffer:
         dedupe: Dedupe | None = None,
         limiter: RateLimiter | None = None,
     ) -> None:
-        self.capacity = _integer(capacity, "capacity", 1, 2**31)
+        self.capacity = integer(capacity, "capacity", 1, 2**31)
         if vocabulary is not None and not isinstance(vocabulary, Vocabulary):
             raise UsageError(f"expected a Vocabulary, got {type(vocabulary).__name__}", "vocabulary")
         self.vocabulary = Vocabulary() if vocabulary is None else vocabulary
@@ -114,12 +120,12 @@ class ReplayBuffer:
         self._sampler_settings: Sampler = Greedy() if sampler is None else sampler
         self._remover_settings: Remover = LowestPriority() if remover is None else remover
         self._dedupe_settings = dedupe
-        self._capacity_bytes = _optional(capacity_bytes, "capacity_bytes", RECORD_BYTES)
-        self._max_age_s = _optional(max_age_s, "max_age_s", 0)
-        self._max_times_sampled = _optional(max_times_sampled, "max_times_sampled", 1)
+        self._capacity_bytes = optional_integer(capacity_bytes, "capacity_bytes", RECORD_BYTES)
+        self._max_age_s = optional_integer(max_age_s, "max_age_s", 0)
+        self._max_times_sampled = optional_integer(max_times_sampled, "max_times_sampled", 1)
         # where a call's outcome depends on the records that are here, nothing is put off
         self._may_wait = dedupe is None and capacity_bytes is None and max_age_s is None
-        self._rng = np.random.default_rng(None if seed is None else _integer(seed, "seed", 0, None))
+        self._rng = np.random.default_rng(None if seed is None else integer(seed, "seed", 0, None))
         self._lock = threading.RLock()
         self._balanced = threading.Condition(self._lock)
         self._balance = None if limiter is None else Balance(limiter)
@@ -230,8 +236,8 @@ class ReplayBuffer:
         else:
             first = self._table.next_id
             ids = np.arange(first, first + len(whole))
-            given = self._rewards(whole, ids) if priorities is None else _numbers(priorities, "priorities")
-            _check_priorities(given, ids, "priorities")
+            given = self._rewards(whole, ids) if priorities is None else numbers(priorities, "priorities")
+            check_priorities(given, ids, "priorities")
         if self.vocabulary.unknown == "raise":
             whole.tokens(self.vocabulary)
         return given
@@ -258,11 +264,11 @@ class ReplayBuffer:
         with self._lock:
             self._flush()
             wanted = self._ids(ids)
-            given = _numbers(priorities, "priorities")
-            _check_count(given, wanted, "priorities")
+            given = numbers(priorities, "priorities")
+            check_count(given, wanted, "priorities")
             changed, wrong = self._table.set_priorities(wanted, given)
             if wrong >= 0:
-                _refuse_priority(given[wrong], wanted[wrong], "priorities")
+                refuse_priority(given[wrong], wanted[wrong], "priorities")
             self._sampler.changed(changed)
             self._remover.changed(changed)
             self._updated += len(changed)
@@ -650,13 +656,13 @@ class ReplayBuffer:
         """What must be the same for a state to fit."""
         return {
             "capacity": self.capacity,
-            "sampler": _shape(self._sampler_settings),
-            "remover": _shape(self._remover_settings),
+            "sampler": states.settings_of(self._sampler_settings),
+            "remover": states.settings_of(self._remover_settings),
             "capacity_bytes": self._capacity_bytes,
             "max_age_s": self._max_age_s,
             "max_times_sampled": self._max_times_sampled,
-            "dedupe": _shape(self._dedupe_settings),
-            "limiter": None if self._balance is None else _shape(self._balance.settings),
+            "dedupe": states.settings_of(self._dedupe_settings),
+            "limiter": None if self._balance is None else states.settings_of(self._balance.settings),
         }
 
     def save_state(self, path: str | os.PathLike[str]) -> None:
@@ -860,8 +866,8 @@ class ReplayBuffer:
     def _rewards(self, results: Results, ids: NDArray[np.int64]) -> NDArray[np.float64]:
         if self._reward is seed_reward:
             return seed_rewards(results)
-        rewards = _numbers(self._reward(results), "reward")
-        _check_priorities(rewards, ids, "reward")
+        rewards = numbers(self._reward(results), "reward")
+        check_priorities(rewards, ids, "reward")
         return rewards
 
     def _find(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -892,60 +898,3 @@ class ReplayBuffer:
             new = self.vocabulary.ids([words.word(i) for i in range(known, len(words))])
             self._to_tokens = np.concatenate([self._to_tokens, np.array(new, np.int32)])
         return self._to_tokens[stored]
-
-
-def _integer(value: Any, name: str, low: int, end: int | None) -> int:
-    is_int = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if not is_int or value < low or (end is not None and value >= end):
-        allowed = f">= {low}" if end is None else f"in [{low}, 2**{end.bit_length() - 1})"
-        raise UsageError(f"expected an int {allowed}, got {value!r}", name)
-    return int(value)
-
-
-def _optional(value: Any, name: str, low: int) -> int | None:
-    return None if value is None else _integer(value, name, low, None)
-
-
-def _shape(settings: Any) -> Any:
-    """Settings as JSON: what must be equal for the same state to give the same draws."""
-    if isinstance(settings, (tuple, list)):
-        return [_shape(part) for part in settings]
-    if dataclasses.is_dataclass(settings):
-        values = {f.name: _shape(getattr(settings, f.name)) for f in dataclasses.fields(settings)}
-        return {type(settings).__name__: values}
-    if isinstance(settings, (np.integer, np.floating)):
-        return settings.item()
-    if isinstance(settings, float) and not math.isfinite(settings):
-        return repr(settings)
-    if settings is None or isinstance(settings, (bool, int, float, str)):
-        return settings
-    return getattr(settings, "__name__", type(settings).__name__)
-
-
-def _numbers(values: npt.ArrayLike, name: str) -> NDArray[np.float64]:
-    if np.ma.is_masked(values):
-        raise UsageError("expected no masked values: an unmeasured cost is no number", name)
-    try:
-        array = np.asarray(values)
-        if array.dtype.kind not in "fiub":
-            raise TypeError(f"got {array.dtype}")
-        return np.atleast_1d(array.astype(np.float64))
-    except (TypeError, ValueError, OverflowError) as error:
-        raise UsageError(f"expected numbers ({error})", name) from None
-
-
-def _check_count(priorities: NDArray[np.float64], ids: NDArray[np.int64], name: str) -> None:
-    if priorities.shape != ids.shape:
-        raise UsageError(f"expected {len(ids)} priorities, got {list(priorities.shape)}", name)
-
-
-def _check_priorities(priorities: NDArray[np.float64], ids: NDArray[np.int64], name: str) -> None:
-    _check_count(priorities, ids, name)
-    good = np.isfinite(priorities) & (priorities >= 0)
-    if not good.all():
-        first = int(np.argmin(good))
-        _refuse_priority(priorities[first], ids[first], name)
-
-
-def _refuse_priority(priority: np.float64, identity: np.int64, name: str) -> NoReturn:
-    raise UsageError(f"expected a finite number >= 0, got {priority} for record {identity}", name)

@@ -5,9 +5,11 @@ Rule of this file: a file is hostile until every length in it has been checked a
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import itertools
 import json
+import math
 import os
 import zipfile
 from pathlib import Path
@@ -89,6 +91,22 @@ def text(value: Any) -> NDArray[np.uint8]:
 def value(array: NDArray[np.uint8]) -> Any:
     """What `text` was given."""
     return json.loads(array.tobytes())
+
+
+def settings_of(settings: Any) -> Any:
+    """Settings as JSON: what must be equal for the same state to give the same draws."""
+    if isinstance(settings, (tuple, list)):
+        return [settings_of(part) for part in settings]
+    if dataclasses.is_dataclass(settings):
+        values = {f.name: settings_of(getattr(settings, f.name)) for f in dataclasses.fields(settings)}
+        return {type(settings).__name__: values}
+    if isinstance(settings, (np.integer, np.floating)):
+        return settings.item()
+    if isinstance(settings, float) and not math.isfinite(settings):
+        return repr(settings)
+    if settings is None or isinstance(settings, (bool, int, float, str)):
+        return settings
+    return getattr(settings, "__name__", type(settings).__name__)
 
 
 class Reader:
