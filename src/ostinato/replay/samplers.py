@@ -219,7 +219,7 @@ class RankBased:
         alpha: how much ranks count, >= 0; 0 is uniform.
         beta, stratified, normalize: as in Proportional.
 
-    Records with priority 0 have ranks too, the last. Cost: O(n log N) a draw, and about 0.5 us for each record that
+    Records with priority 0 have ranks too, the last. Cost: O(n log N) a draw, and about 1 us for each record that
     came, went or got another priority since the last one (a sort when a sixteenth has). Memory: 45 bytes a record.
     """
 
