@@ -49,6 +49,13 @@ COLUMNS = (
     "model_version",
 )
 
+# where kernels find the fields in a row's bytes
+ROW_BYTES = RECORD.itemsize
+CLOCK_AT, BASELINE_AT, TIMESTAMP_AT, VERSION_AT, VALID_AT, MEASURED_AT, FALLBACK_AT = (
+    int(RECORD.fields[name][1])  # type: ignore[index]
+    for name in RECORD.names[1:]  # type: ignore[index]
+)
+
 _EXACT = tuple(np.dtype(kind) for kind in ("u1", "<i4", "<i8", "?", "?", "<u8", "<u8", "<u8", "<u4"))
 _NOT_MASKED = np.empty(0, np.bool_)
 

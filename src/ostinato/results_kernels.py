@@ -3,8 +3,16 @@
 from typing import Any
 
 from ostinato.kernels import I32, I64, U8, U64, copy, get, kernel, load_u64, put, store_u64
-
-_ROW_BYTES = 64  # of RECORD; its fields begin at 0, 32, 40, 48, 56, 60, 61, 62
+from ostinato.results import (
+    BASELINE_AT,
+    CLOCK_AT,
+    FALLBACK_AT,
+    MEASURED_AT,
+    ROW_BYTES,
+    TIMESTAMP_AT,
+    VALID_AT,
+    VERSION_AT,
+)
 
 
 @kernel
@@ -38,15 +46,15 @@ def pack(
     if falls or lowest < 0 or highest >= words:
         return False
     for i in range(n):
-        at = i * _ROW_BYTES
+        at = i * ROW_BYTES
         copy(rows, at, hashes, 32 * i, 32)
         measured = len(masked) == 0 or get(masked, i) == 0
         if measured:
-            store_u64(rows, at + 32, load_u64(clock_cycles, i))
-        store_u64(rows, at + 40, load_u64(compiler_cycles, i))
-        store_u64(rows, at + 48, load_u64(timestamp, i))
-        copy(rows, at + 56, model_version, 4 * i, 4)
-        put(rows, at + 60, 1 if get(valid, i) else 0)  # a bool made of other bytes may be 2
-        put(rows, at + 61, 1 if measured else 0)
-        put(rows, at + 62, 1 if get(fallback_used, i) else 0)
+            store_u64(rows, at + CLOCK_AT, load_u64(clock_cycles, i))
+        store_u64(rows, at + BASELINE_AT, load_u64(compiler_cycles, i))
+        store_u64(rows, at + TIMESTAMP_AT, load_u64(timestamp, i))
+        copy(rows, at + VERSION_AT, model_version, 4 * i, 4)
+        put(rows, at + VALID_AT, 1 if get(valid, i) else 0)  # a bool made of other bytes may be 2
+        put(rows, at + MEASURED_AT, 1 if measured else 0)
+        put(rows, at + FALLBACK_AT, 1 if get(fallback_used, i) else 0)
     return True

@@ -158,9 +158,8 @@ class TokenText(Text):
         self._starts = starts
         self.counts = read_only(counts)
         self.vocabulary = vocabulary
-        self._offsets: NDArray[np.int64] | None = (
-            None  # where the lists are one after the other, all of `tokens`
-        )
+        # where the lists are one after the other, all of `tokens`
+        self._offsets: NDArray[np.int64] | None = None
 
     @classmethod
     def ragged(

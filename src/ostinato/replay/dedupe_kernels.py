@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from ostinato.kernels import I32, I64, U8, U64, kernel, load_u64
+from ostinato.replay.table_kernels import COUNT_BITS, COUNT_MASK
+from ostinato.results import VALID_AT
 from ostinato.vocabulary_kernels import siphash
 
-_COUNT_BITS = 28  # as in table_kernels
-_COUNT_MASK = (1 << _COUNT_BITS) - 1
 _HIGH = np.uint64(0xFFFFFFFF00000000)
 _LOW = np.uint64(0xFFFFFFFF)
 
@@ -61,7 +61,7 @@ def hash_stored(
             hashed = siphash(rows[slot], 0, 32, secret)
         if by_code:
             chained[0] = hashed
-            start, size = blocks[slot] >> _COUNT_BITS, blocks[slot] & _COUNT_MASK
+            start, size = blocks[slot] >> COUNT_BITS, blocks[slot] & COUNT_MASK
             hashed = siphash(arena_bytes, 4 * start, 4 * size, chained)
         out[i] = hashed
 
@@ -157,16 +157,16 @@ def match(
                     same = (not by_program or _same_program(row, new_rows[other])) and (
                         not by_code or (length == size and _same_code(tokens, start, tokens, first, size))
                     )
-                    verdict = new_rows[other, 60]
+                    verdict = new_rows[other, VALID_AT]
                 else:
-                    first, length = blocks[other] >> _COUNT_BITS, blocks[other] & _COUNT_MASK
+                    first, length = blocks[other] >> COUNT_BITS, blocks[other] & COUNT_MASK
                     same = (not by_program or _same_program(row, rows[other])) and (
                         not by_code or (length == size and _same_code(tokens, start, arena, first, size))
                     )
-                    verdict = rows[other, 60]
+                    verdict = rows[other, VALID_AT]
                 if same:
                     named = -2 - other if new else other
-                    if verdict == row[60]:
+                    if verdict == row[VALID_AT]:
                         into[k] = named
                     else:
                         against[k] = named

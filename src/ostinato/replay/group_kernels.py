@@ -14,6 +14,7 @@ import numpy as np
 
 from ostinato.kernels import F64, I32, I64, U8, U64, get, inlined, kernel, load_u64, prefetch, put
 from ostinato.replay.sum_tree_kernels import power, sum_of_eight
+from ostinato.results import BASELINE_AT, CLOCK_AT, FALLBACK_AT, MEASURED_AT, VALID_AT
 from ostinato.vocabulary_kernels import siphash
 
 INVALID, FALLBACK, VALID, IMPROVED = range(4)  # outcomes
@@ -95,12 +96,12 @@ def outcomes(rows: U8, slots: I64, count: Any, numbers: I32) -> Any:
             numbers[i] = -1
             continue
         row = rows[slots[i]]
-        valid, measured, fallback = row[60], row[61], row[62]
+        valid, measured, fallback = row[VALID_AT], row[MEASURED_AT], row[FALLBACK_AT]
         if not valid:
             numbers[i] = INVALID
         elif fallback:
             numbers[i] = FALLBACK
-        elif measured and load_u64(row, 32) < load_u64(row, 40):
+        elif measured and load_u64(row, CLOCK_AT) < load_u64(row, BASELINE_AT):
             numbers[i] = IMPROVED
         else:
             numbers[i] = VALID

@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 
 from ostinato.replay.state import Reader
 from ostinato.replay.table import Table, as_bytes
-from ostinato.replay.trees import Numbers, Scope, Slots, levels_of
+from ostinato.replay.trees import Numbers, Scope, Slots, Waiting, levels_of
+from ostinato.result import HASH_BYTES
+from ostinato.results import VERSION_AT
 
 _CHUNK = 65_536
 _NONE = np.empty(0)
-PROGRAM, MODEL_VERSION = (0, 32), (56, 4)  # begin and size of the key in a row
+PROGRAM, MODEL_VERSION = (0, HASH_BYTES), (VERSION_AT, 4)  # begin and size of the key in a row
 OUTCOMES = ("invalid", "fallback", "valid", "improved")
 
 
@@ -178,8 +180,7 @@ class Forest:
         self._table = table
         self._numbering = None if kind is None else Numbering(kind)
         self._alpha, self._exponent, self._scope = alpha, exponent, scope
-        self._changed: list[Slots] = []
-        self._waiting = 0
+        self._waiting = Waiting(table)
         self._laid_out = False
         self._nodes, self._members = np.empty(0), np.empty(0, np.int32)
         self._group_of, self._place = np.empty(0, np.int32), np.empty(0, np.int32)
@@ -197,24 +198,7 @@ class Forest:
 
     def changed(self, slots: Slots) -> None:
         """These slots have another record or priority. O(1)."""
-        if not len(slots):
-            return
-        self._changed.append(slots)
-        self._waiting += len(slots)
-        if self._waiting > 2 * max(self._table.room, 1024):  # nobody draws: the same slots again and again
-            self._changed = [self._pending()]
-            self._waiting = len(self._changed[0])
-
-    def _pending(self) -> Slots:
-        """The slots that changed since the last refresh, rising."""
-        if not self._changed:
-            return np.empty(0, np.int64)
-        if self._waiting < self._table.room // 8:
-            return np.unique(np.concatenate(self._changed))
-        marked = np.zeros(max(self._table.room, len(self._group_of)), np.bool_)
-        for slots in self._changed:
-            marked[slots] = True
-        return np.flatnonzero(marked)
+        self._waiting.add(slots)
 
     def refresh(self) -> None:
         """Carry out what was noted."""
@@ -224,20 +208,18 @@ class Forest:
             if self._numbering is not None:
                 self._numbering.clear()
             self._group_of, self._place = np.empty(0, np.int32), np.empty(0, np.int32)
-            self._changed, self._waiting = [np.arange(self._table.count)], self._table.count
+            self._waiting.become(np.arange(self._table.count))
             self._laid_out = False
             raise
 
     def _refresh(self) -> None:
         if not self._laid_out:
-            listed = np.flatnonzero(self._group_of >= 0)
-            order = listed[np.lexsort((self._place[listed], self._group_of[listed]))]
-            self._lay_out(order, self._group_of[order])
+            self._lay_out_again()
             self._laid_out = True
-        if not self._changed:
+        if not self._waiting:
             return
-        slots = self._pending()
-        self._changed, self._waiting = [], 0
+        slots = self._waiting.slots()
+        self._waiting.clear()
         numbers = self._numbers(slots)
         self._grow()
         self._put(slots, numbers)
@@ -309,6 +291,12 @@ class Forest:
         self._group_of[:] = -1
         self._put(slots, numbers)
 
+    def _lay_out_again(self) -> None:
+        """The same members in the same order, with room for more."""
+        listed = np.flatnonzero(self._group_of >= 0)
+        order = listed[np.lexsort((self._place[listed], self._group_of[listed]))]
+        self._lay_out(order, self._group_of[order])
+
     def _put(self, slots: Slots, numbers: NDArray[np.int32]) -> None:
         """Give slots their groups and leaves, one after the other."""
         from ostinato.replay import group_kernels as kernels
@@ -324,9 +312,7 @@ class Forest:
             values, self._alpha or 0.0, factor, table.count, touched, not many,
         )  # fmt: skip
         if done < len(slots):  # no cells left: more, in the order that is
-            listed = np.flatnonzero(self._group_of >= 0)
-            order = listed[np.lexsort((self._place[listed], self._group_of[listed]))]
-            self._lay_out(order, self._group_of[order])
+            self._lay_out_again()
             self._put(slots[done:], numbers[done:])
             return
         if many:
@@ -399,7 +385,7 @@ class Forest:
         out: dict[str, NDArray[Any]] = {
             "group_of": self._group_of[:end].copy(),
             "place": self._place[:end].copy(),
-            "waiting": self._pending(),
+            "waiting": self._waiting.slots(),
         }
         if self._numbering is not None:
             out["keys"] = self._numbering.keys.copy()
@@ -437,8 +423,7 @@ class Forest:
         known = ((group_of >= -1) & (group_of < groups)).all()
         fits = (self._numbers(slots) == self._group_of[slots]).all() and self._group_count() == groups
         reader.require(known and fits, "group_of", "records are in other groups than they say")
-        self._changed = [waiting.copy()] if len(waiting) else []
-        self._waiting = len(waiting)
+        self._waiting.become(waiting.copy())
         self._laid_out = False
 
     def check(self) -> None:

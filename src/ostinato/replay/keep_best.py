@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from ostinato.replay.groups import PROGRAM, Members
 from ostinato.replay.removers import Ids, Order, Placed
 from ostinato.replay.table import Table, as_bytes
-from ostinato.replay.trees import Numbers, OrderTree, Slots
+from ostinato.replay.trees import Numbers, OrderTree, Slots, Waiting
 from ostinato.results import Results, packed_rows
 
 _NOT_GOOD = np.uint64(2**64 - 1)
@@ -26,8 +26,7 @@ class KeepBestIndex:
         self._members = Members(table, PROGRAM)
         self._champions = np.empty((0, keep), np.int32)
         self._base, self._cost = np.empty(0), np.empty(0, np.uint64)
-        self._stale: list[Slots] = []  # whose key of the inner rule has changed
-        self._noted = 0
+        self._stale = Waiting(table)  # whose key of the inner rule has changed
         self.forced = 0
         # signs: keys are made to rise, so that protected ones are last
         self.tree = OrderTree(table, 1, order.sign_id, self._shown)
@@ -73,26 +72,20 @@ class KeepBestIndex:
 
     def changed(self, slots: Slots) -> None:
         if self._order.keys is None:
-            self._note(slots)
+            self._stale.add(slots)
 
     def sampled(self, slots: Slots) -> None:
         if self._order.by_use:
-            self._note(slots)
-
-    def _note(self, slots: Slots) -> None:
-        self._stale.append(slots)
-        self._noted += len(slots)
-        if self._noted > max(4096, 2 * self._table.count):  # nobody pushes: the same again and again
-            self._settle_stale()
+            self._stale.add(slots)
 
     def _settle_stale(self) -> None:
         if not self._stale:
             return
-        slots = np.unique(np.concatenate(self._stale))
+        slots = self._stale.slots()
         slots = slots[slots < self._table.count]
         self._base[slots] = self._inner_keys(slots)
         self.tree.changed(slots)
-        self._stale, self._noted = [], 0
+        self._stale.clear()
 
     def _inner_keys(self, slots: Slots) -> Numbers:
         keys = self._table.priority[slots] if self._order.keys is None else self._order.keys(slots)

@@ -27,7 +27,7 @@ from ostinato.replay.samplers import (
 )
 from ostinato.replay.state import Reader, State
 from ostinato.replay.table import Table
-from ostinato.replay.trees import Numbers, Scope, Slots
+from ostinato.replay.trees import Numbers, Scope, Slots, Waiting
 
 _CHUNK = 65_536
 
@@ -288,8 +288,7 @@ class WindowIndex:
         self._at: int | None = None  # the reference that the factors are for
         self._seen: int | None = settings.version  # the version that was asked for then
         self._base: int | None = None  # the version whose factor is 1, where the reference moves
-        self._pending: list[Slots] = []
-        self._waiting = 0
+        self._waiting = Waiting(table)
         self.inner = settings.inner.attach(table, self)
 
     @property
@@ -304,13 +303,7 @@ class WindowIndex:
         self._version = version
 
     def changed(self, slots: Slots) -> None:
-        if not len(slots):
-            return
-        self._waiting += len(slots)
-        self._pending.append(slots)
-        if self._waiting > 2 * max(self._table.room, 1024):
-            self._pending = [np.unique(np.concatenate(self._pending))]
-            self._waiting = len(self._pending[0])
+        self._waiting.add(slots)
         self.inner.changed(slots)
 
     def _distances(self, versions: NDArray[np.int64], at: int) -> NDArray[np.int64]:
@@ -346,20 +339,20 @@ class WindowIndex:
     def _forget(self) -> None:
         self._versions = Members(self._table, MODEL_VERSION)
         self._factors, self._at = np.empty(0), None
-        self._pending = [np.arange(self._table.count)]
-        self._waiting = self._table.count
-        self.inner.changed(self._pending[0])
+        everything = np.arange(self._table.count)
+        self._waiting.become(everything)
+        self.inner.changed(everything)
 
     def _catch_up(self) -> None:
         table, versions = self._table, self._versions
-        if not self._pending and self._at is not None and self.version == self._seen:
+        if not self._waiting and self._at is not None and self.version == self._seen:
             return  # nothing can have moved
         if self.version != self._seen:
             self._seen, self._base, self._at = self.version, None, None
         if len(self.factor) < table.room:
             self.factor = np.concatenate([self.factor, np.zeros(table.room - len(self.factor))])
-        slots = np.unique(np.concatenate(self._pending)) if self._pending else np.empty(0, np.int64)
-        self._pending, self._waiting = [], 0
+        slots = self._waiting.slots()
+        self._waiting.clear()
         if len(slots):
             versions.set(slots)
             groups = len(versions.numbering)

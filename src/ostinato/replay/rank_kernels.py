@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ostinato.kernels import F32, F64, I32, I64, copy, get, kernel, prefetch, put
-from ostinato.replay.sum_tree_kernels import importance, power
+from ostinato.replay.sum_tree_kernels import importance, power, spread
 
 BLOCK = 256
 FILL = 192  # entries a block gets when all are made anew
@@ -233,11 +233,8 @@ def rank_draw(
     n = len(numbers)
     count = len(sums)
     total = sums[count - 1]
-    below = np.nextafter(total, 0.0)
     low, high = np.empty(n, np.int64), np.empty(n, np.int64)
-    for i in range(n):
-        share = (i + numbers[i]) / n if stratified else numbers[i]
-        put(numbers, i, min(share * total, below))
+    spread(numbers, stratified, total)
     # the first rank whose sum is above the number: all look at one place together, so that their cache misses overlap
     step: Any = 1
     while step < count:

@@ -120,13 +120,6 @@ class Ranking(Tree):
         kernels.rank_probability(*self._blocks(), self._key_of, sums, alpha, slots, out)
         return out
 
-    def at(self, ranks: NDArray[np.int64]) -> Slots:
-        """The slots with these ranks, from 0."""
-        starts = self._starts()
-        where = np.searchsorted(starts, ranks, "right") - 1
-        cells = self._sequence[where].astype(np.int64) * _BLOCK + (ranks - starts[where])
-        return self._slots[cells].astype(np.int64)
-
     def check(self) -> None:
         """State every invariant; for tests."""
         n = len(self)
@@ -134,8 +127,13 @@ class Ranking(Tree):
         np.testing.assert_array_equal(keys, self._key_of)
         ranked = np.flatnonzero(~np.isnan(keys))
         order = ranked[np.argsort(keys[ranked], kind="stable")]
-        assert self.at(np.arange(n)).tolist() == order.tolist()
-        counts = self._counts[self._sequence[: self._used[0]]]
+        blocks = self._sequence[: self._used[0]]
+        counts = self._counts[blocks]
+        listed = [
+            self._slots[b * _BLOCK : b * _BLOCK + c]
+            for b, c in zip(blocks.tolist(), counts.tolist(), strict=True)
+        ]
+        assert [slot for part in listed for slot in part.tolist()] == order.tolist()
         assert n == 0 or ((counts > 0).all() and counts.max() <= _BLOCK)
         live = {*self._sequence[: self._used[0]].tolist(), *self._stack[: self._used[1]].tolist()}
         assert live == set(range(len(self._counts)))

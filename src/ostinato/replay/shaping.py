@@ -53,9 +53,8 @@ def scale_free_priority(rewards: npt.ArrayLike, times_sampled: npt.ArrayLike) ->
     if not len(values):
         return values
     if np.abs(values).max() > 1e300:
-        values = (
-            values * 2.0**-40
-        )  # so that no sum or difference is beyond float64; quotients stay as they are
+        # so that no sum or difference is beyond float64; quotients stay as they are
+        values = values * 2.0**-40
     away = values - np.median(values)
     scale = float(np.median(np.abs(away))) or float(np.mean(np.abs(away)))
     out = np.empty(len(values))

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ostinato.errors import DamageError
 from ostinato.files import open_regular, replace_file
 from ostinato.replay.table import Gathered
-from ostinato.results import RECORD
+from ostinato.results import FALLBACK_AT, MEASURED_AT, RECORD, VALID_AT
 
 State = dict[str, NDArray[Any]]
 
@@ -182,7 +182,9 @@ def records(reader: Reader, capacity: int, *, merges: bool) -> Records:
         distinct and (n == 0 or 0 <= ids.min() <= ids.max() < next_id), "ids", "ids are not distinct"
     )
     raw = reader.take("rows", np.uint8, n, RECORD.itemsize)
-    reader.require((raw[:, 60:63] <= 1).all(), "rows", "a flag is neither 0 nor 1")
+    reader.require(
+        (raw[:, [VALID_AT, MEASURED_AT, FALLBACK_AT]] <= 1).all(), "rows", "a flag is neither 0 nor 1"
+    )
     data, ends = reader.take("words", np.uint8, None), reader.take("word_ends", np.int64, None)
     rising = len(ends) and ends[0] == 0 and (np.diff(ends) >= 0).all() and ends[-1] == len(data)
     reader.require(rising, "word_ends", f"expected ends rising from 0 to {len(data)}")

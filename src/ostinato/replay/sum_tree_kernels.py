@@ -349,6 +349,19 @@ def sum_find(nodes: F64, sums: F64, levels: I64, rest: F64, slots: I64, leaves: 
 
 
 @kernel
+def spread(numbers: F64, stratified: Any, total: Any) -> Any:
+    """Uniform numbers to [0, total), one in each of as many equal shares if `stratified`."""
+    n = len(numbers)
+    below = np.nextafter(total, 0.0)
+    if stratified:
+        for i in range(n):
+            put(numbers, i, (np.float64(i) + get(numbers, i)) / np.float64(n))
+    for i in range(n):
+        number = get(numbers, i) * total
+        put(numbers, i, number if number < below else below)
+
+
+@kernel
 def sum_draw(
     nodes: F64,
     sums: F64,
@@ -368,13 +381,7 @@ def sum_draw(
     Weights are divided by that of the leaf `least`, or where that is 0 by the largest of these; returns which.
     """
     n = len(numbers)
-    below = np.nextafter(total, 0.0)
-    if stratified:
-        for i in range(n):
-            put(numbers, i, (np.float64(i) + get(numbers, i)) / np.float64(n))
-    for i in range(n):
-        number = get(numbers, i) * total
-        put(numbers, i, number if number < below else below)
+    spread(numbers, stratified, total)
     sum_find(nodes, sums, levels, numbers, slots, probability)
     for i in range(n):
         share = get(probability, i) / total

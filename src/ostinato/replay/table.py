@@ -34,9 +34,8 @@ _GRAIN, _SPARE = 4, 256  # the same
 _RECENT = 4096  # places of records drawn lately, so that their updates need no search
 _COLUMNS = ("ids", "priority", "times_sampled", "_rows", "_blocks")
 _MERGED_COLUMNS = ("times_seen", "lowest", "highest")
-RECORD_BYTES = (
-    116  # of a record that is here, tokens aside: its row, its places in the columns, index and arena
-)
+# of a record that is here, tokens aside: its row, its places in the columns, index and arena
+RECORD_BYTES = 116
 
 
 class Gathered(NamedTuple):

@@ -9,29 +9,21 @@ from typing import Any
 import numpy as np
 
 from ostinato.kernels import F64, I32, I64, U8, U64, copy, get, kernel, load_u64, prefetch, put, store_u64
+from ostinato.results import BASELINE_AT, CLOCK_AT, FALLBACK_AT, MEASURED_AT, ROW_BYTES, VALID_AT
+from ostinato.rewards import FALLBACK, INVALID
 
 # Columns of the table's counters
 VALID, TOKENS, USED, DEAD, GONE, GONE_AGE, GONE_TIMES, GONE_NEVER = range(8)
 
-_ROW_BYTES = 64
-_CLOCK, _BASELINE, _IS_VALID, _IS_MEASURED, _IS_FALLBACK = (
-    32,
-    40,
-    60,
-    61,
-    62,
-)  # of a row of ostinato.results.RECORD
 COUNT_BITS = 28  # a block's place is start << 28 | count; a list of 2**28 is beyond what an archive holds
-_COUNT_MASK = (1 << COUNT_BITS) - 1
-_GOLDEN = np.uint64(
-    0x9E3779B97F4A7C15
-)  # 2**64 / golden ratio: spreads consecutive numbers evenly (Knuth 6.4)
+COUNT_MASK = (1 << COUNT_BITS) - 1
+# 2**64 / golden ratio: spreads consecutive numbers evenly (Knuth 6.4)
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _LOW = 0x7FFFFFFF  # ids and slots in an entry, which stays positive
 _AHEAD = 8  # records between what is asked for and what is worked on
+# a block of the arena is whole grains of so many cells, so that a dead one fits others
 _GRAIN_BITS = 2
-GRAIN = (
-    1 << _GRAIN_BITS
-)  # a block of the arena is whole grains of so many cells, so that a dead one fits others
+GRAIN = 1 << _GRAIN_BITS
 SPARE = 256  # dead blocks of fewer grains are kept in lists, one a size, to be used again
 
 
@@ -126,8 +118,8 @@ def _grains(count: Any) -> Any:
 
 @kernel
 def _counts_as_valid(rows: U8, slot: Any) -> Any:
-    at = slot * _ROW_BYTES
-    return np.int64((get(rows, at + _IS_VALID) != 0) & (get(rows, at + _IS_FALLBACK) == 0))
+    at = slot * ROW_BYTES
+    return np.int64((get(rows, at + VALID_AT) != 0) & (get(rows, at + FALLBACK_AT) == 0))
 
 
 @kernel
@@ -165,12 +157,12 @@ def set_priorities(
 def seed_rewards(rows: U8, out: F64) -> Any:
     """out[i] = ostinato.rewards.reward of each row, to the last bit."""
     for i in range(len(rows)):
-        at = i * _ROW_BYTES
-        clock, baseline = load_u64(rows, at + _CLOCK), load_u64(rows, at + _BASELINE)
-        saving = baseline - min(clock, baseline) if rows[i, _IS_MEASURED] else np.uint64(0)
+        at = i * ROW_BYTES
+        clock, baseline = load_u64(rows, at + CLOCK_AT), load_u64(rows, at + BASELINE_AT)
+        saving = baseline - min(clock, baseline) if rows[i, MEASURED_AT] else np.uint64(0)
         value = 1.0 + np.float64(saving) / np.float64(max(baseline, np.uint64(1)))
-        value = np.float64(0.01) if rows[i, _IS_FALLBACK] else value
-        value = value if rows[i, _IS_VALID] else np.float64(0.001)
+        value = np.float64(FALLBACK) if rows[i, FALLBACK_AT] else value
+        value = value if rows[i, VALID_AT] else np.float64(INVALID)
         out[i] = value
 
 
@@ -219,7 +211,7 @@ def _forget(
     counters[VALID] -= _counts_as_valid(rows, slot)
     block = get(blocks, slot)
     at = (block >> COUNT_BITS) - 2
-    count = block & _COUNT_MASK
+    count = block & COUNT_MASK
     grains = _grains(count)
     put(arena, at, np.int32(-1))  # a dead block is nobody's
     if grains < SPARE and at >> _GRAIN_BITS <= _LOW:  # a link is an int32
@@ -266,7 +258,7 @@ def give_up(
             ahead = max(get(slots, k - 2 * _AHEAD), 0)
             prefetch(blocks, ahead)
             prefetch(times, ahead)
-            prefetch(rows, ahead * _ROW_BYTES + _IS_VALID)
+            prefetch(rows, ahead * ROW_BYTES + VALID_AT)
             prefetch(index, _home(max(get(removed, k - 2 * _AHEAD), 0) & _LOW, index))
         if k >= _AHEAD:
             prefetch(arena, (get(blocks, max(get(slots, k - _AHEAD), 0)) >> COUNT_BITS) - 2)
@@ -313,12 +305,12 @@ def take_in(
     for k in range(n):
         if k + _AHEAD < n:
             prefetch(index, _home(new_ids[k + _AHEAD] & _LOW, index))
-            prefetch(rows, max(slots[k + _AHEAD], 0) * _ROW_BYTES)
+            prefetch(rows, max(slots[k + _AHEAD], 0) * ROW_BYTES)
         slot = slots[k]
         if slot < 0 or ids[slot] != new_ids[k]:
             continue
         _index_put(index, new_ids[k], slot)
-        copy(rows, slot * _ROW_BYTES, new_rows, k * _ROW_BYTES, _ROW_BYTES)
+        copy(rows, slot * ROW_BYTES, new_rows, k * ROW_BYTES, ROW_BYTES)
         count = offsets[k + 1] - offsets[k]
         grains = _grains(count)
         if grains < SPARE and spare[1, grains] > 0:
@@ -367,7 +359,7 @@ def take_out(
         if slot != count:
             _index_take(index, ids[count], count)
             _index_put(index, ids[count], slot)
-            copy(rows, slot * _ROW_BYTES, rows, count * _ROW_BYTES, _ROW_BYTES)
+            copy(rows, slot * ROW_BYTES, rows, count * ROW_BYTES, ROW_BYTES)
             ids[slot], priority[slot], blocks[slot] = ids[count], priority[count], blocks[count]
             times[slot] = times[count]
             if len(seen):
@@ -396,7 +388,7 @@ def compact(blocks: I64, arena: I32, spare: I32, counters: I64) -> Any:
         if to != at:
             for k in range(0, size, 2):  # two cells at once, to the left: what is read is not yet overwritten
                 store_u64(arena, to + k, load_u64(arena, at + k))
-            blocks[slot] = ((to + 2) << COUNT_BITS) | (blocks[slot] & _COUNT_MASK)
+            blocks[slot] = ((to + 2) << COUNT_BITS) | (blocks[slot] & COUNT_MASK)
         at += size
         to += size
     counters[USED] = to
@@ -432,7 +424,7 @@ def gather(
         slot = get(slots, i)
         outside |= (slot < 0) | (slot >= count)
         prefetch(blocks, slot)
-        prefetch(rows, slot * _ROW_BYTES)
+        prefetch(rows, slot * ROW_BYTES)
         prefetch(times, slot)
     if outside:
         offsets[0] = -1
@@ -448,9 +440,9 @@ def gather(
         slot = get(slots, i)
         block = get(blocks, slot)
         prefetch(arena, (block >> COUNT_BITS) + 16)
-        total += block & _COUNT_MASK
+        total += block & COUNT_MASK
         put(offsets, i + 1, total)
-        copy(out_rows, i * _ROW_BYTES, rows, slot * _ROW_BYTES, _ROW_BYTES)
+        copy(out_rows, i * ROW_BYTES, rows, slot * ROW_BYTES, ROW_BYTES)
         identity = get(ids, slot)
         put(out_ids, i, identity)
         put(out_priority, i, get(priority, slot))
@@ -464,7 +456,7 @@ def gather(
     for i in range(n):
         if i + _AHEAD < n:
             ahead = get(blocks, get(slots, i + _AHEAD))
-            for t in range(0, ahead & _COUNT_MASK, 16):
+            for t in range(0, ahead & COUNT_MASK, 16):
                 prefetch(arena, (ahead >> COUNT_BITS) + t)
         start = get(offsets, i)
         copy(tokens, start, arena, get(blocks, get(slots, i)) >> COUNT_BITS, get(offsets, i + 1) - start)

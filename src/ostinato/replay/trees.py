@@ -45,6 +45,47 @@ def levels_of(width: int, top: int) -> tuple[NDArray[np.int64], int]:
         width = (width + 7) // 8
 
 
+class Waiting:
+    """Slots that changed and have not been seen to: a set, which takes no more room than a few tables."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._parts: list[Slots] = []
+        self._noted = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._parts)
+
+    def add(self, slots: Slots) -> None:
+        """O(1) amortised."""
+        if not len(slots):
+            return  # or empty lists would pile up where nobody draws
+        self._parts.append(slots)
+        self._noted += len(slots)
+        if self._noted > 2 * max(self._table.room, 1024):  # nobody sees to them: the same again and again
+            self.become(self.slots())
+
+    def slots(self) -> Slots:
+        """Each once, rising."""
+        if not self._parts:
+            return np.empty(0, np.int64)
+        noted = np.concatenate(self._parts)
+        if len(noted) < self._table.room // 8:
+            return np.unique(noted)
+        marked = np.zeros(int(noted.max()) + 1, np.bool_)
+        marked[noted] = True
+        return np.flatnonzero(marked)
+
+    def become(self, slots: Slots) -> None:
+        """These and no others."""
+        self._parts = [slots] if len(slots) else []
+        self._noted = len(slots)
+
+    def clear(self) -> None:
+        """They have been seen to."""
+        self.become(np.empty(0, np.int64))
+
+
 class Tree(abc.ABC):
     """What both trees share: changes are noted, and carried out together before the next use."""
 
