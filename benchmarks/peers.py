@@ -11,6 +11,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import abc
 from typing import Any
 
 import numpy as np
@@ -22,48 +23,52 @@ ALPHA, BETA = 0.6, 0.4
 BATCH = 256
 
 
-class Adapter:
-    """A buffer for `capacity` records, and what is done to it; of priorities nothing, where `prioritized` is False."""
+class Adapter(abc.ABC):
+    """A buffer for `capacity` records, and what is done to it."""
 
     name = ""
-    prioritized = True
 
     def __init__(self, capacity: int, chunk: Columns) -> None:
         self.capacity = capacity
 
+    @abc.abstractmethod
     def singles(self, chunk: Columns) -> list[Any]:
         """The chunk's records, each in the library's own type."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def add(self, record: Any) -> None:
         """One record."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def extend(self, chunk: Columns) -> None:
         """Many, as columns."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def sample(self) -> Any:
         """A batch: all columns gathered, with importance weights."""
-        raise NotImplementedError
 
+    def settle(self) -> None:
+        """Do what was put off."""
+        return
+
+
+class Prioritized(Adapter):
+    """A buffer with priorities."""
+
+    @abc.abstractmethod
     def ids(self, batch: Any) -> Any:
         """What `update` calls the records of a sample."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def update(self, ids: Any, priorities: NDArray[np.float64]) -> Any:
         """Give records new priorities."""
-        raise NotImplementedError
 
     def living(self, places: NDArray[np.int64]) -> Any:
         """What `update` calls the records at these places, 0 <= place < capacity."""
         return places
 
-    def settle(self) -> None:
-        """Do what was put off."""
 
-
-class Ostinato(Adapter):
+class Ostinato(Prioritized):
     """`ReplayBuffer` as it comes. Tokens ragged; `dense` pads what was drawn. Priorities: the buffer's reward."""
 
     name = "ostinato"
@@ -126,7 +131,7 @@ class Ostinato(Adapter):
         self.buffer.sampler.tree.refresh()  # type: ignore[attr-defined]  # what changed is in the tree
 
 
-class Cpprb(Adapter):
+class Cpprb(Prioritized):
     """`PrioritizedReplayBuffer`, a field a column, priorities given."""
 
     name = "cpprb"
@@ -160,7 +165,7 @@ class Cpprb(Adapter):
         self.buffer.update_priorities(ids, priorities)
 
 
-class Tianshou(Adapter):
+class Tianshou(Prioritized):
     """`PrioritizedReplayBuffer`. tokens are `obs`, the hash `act`, a priority `rew`, the flags `terminated` and
     `truncated`, the rest `info`; no `obs_next`. New records have the highest priority so far: it takes no other.
     """
@@ -211,7 +216,7 @@ class Tianshou(Adapter):
         self.buffer.update_weight(ids, priorities)
 
 
-class TorchRL(Adapter):
+class TorchRL(Prioritized):
     """`ReplayBuffer` with `LazyTensorStorage` and `PrioritizedSampler`: quicker here than
     TensorDictPrioritizedReplayBuffer. New records have the highest priority so far.
     """
@@ -267,7 +272,6 @@ class StableBaselines3(Adapter):
     """`ReplayBuffer`, uniform: the floor. It takes one observation, so a record is one, of bytes; one at a time."""
 
     name = "stable-baselines3"
-    prioritized = False
 
     def __init__(self, capacity: int, chunk: Columns) -> None:
         import torch
@@ -303,7 +307,7 @@ class StableBaselines3(Adapter):
         return self.buffer.sample(BATCH)
 
 
-class Numpy(Adapter):
+class Numpy(Prioritized):
     """`reference.py`, fifty lines."""
 
     name = "numpy, 50 lines"

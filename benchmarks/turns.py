@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks import records
 from benchmarks.measure import rss_bytes
-from benchmarks.peers import ADAPTERS, BATCH, PACKAGES, Adapter, Ostinato
+from benchmarks.peers import ADAPTERS, BATCH, PACKAGES, Adapter, Ostinato, Prioritized
 
 POOL = 65_536  # distinct records that come round and round
 CHUNK = 1024
@@ -78,7 +78,7 @@ def fill(adapter: Adapter, chunks: list[records.Columns]) -> None:
         left -= size
         if not left:
             break
-    if adapter.prioritized:
+    if isinstance(adapter, Prioritized):
         priorities = np.random.default_rng(1).exponential(size=adapter.capacity)
         ids = adapter.living(np.arange(adapter.capacity))
         for start in range(0, adapter.capacity, CHUNK):
@@ -144,7 +144,7 @@ def works(
         return work, 1
 
     out: dict[str, Callable[[], Work]] = {"add": add, "draw": lambda: (adapter.sample, 1)}
-    if adapter.prioritized:
+    if isinstance(adapter, Prioritized):
         out |= {"extend": extend, "update": update, "loop": loop}
     else:
         out |= {"loop": uniform_loop}
@@ -207,7 +207,7 @@ def _cold(library: str) -> None:
     """From nothing to a batch: 1,024 records as columns, then a draw."""
     chunk = records.make(CHUNK)
     adapter = ADAPTERS[library](10_000, chunk)
-    if adapter.prioritized:
+    if isinstance(adapter, Prioritized):
         adapter.extend(chunk)
     else:
         for record in adapter.singles(chunk):

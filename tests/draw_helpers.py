@@ -29,3 +29,8 @@ def misfit(ids: NDArray[np.int64], shares: dict[int, float]) -> float:
 
 def drawn(buffer: ReplayBuffer, batches: int, n: int) -> NDArray[np.int64]:
     return np.concatenate([buffer.sample(n).ids for _ in range(batches)])
+
+
+def held(buffer: ReplayBuffer) -> list[int]:
+    """The ids of all that are here, oldest first."""
+    return buffer.ids().tolist()

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from draw_helpers import held
 from ostinato import BuildResult, ReplayBuffer, UsageError, reward
 from ostinato.replay import Dedupe, KeepBest, LeastUseful, LowestPriority, Oldest, Reservoir, Uniform
 from record_helpers import complaint, record
@@ -351,10 +352,6 @@ def test_what_merged_repeats_have_measured_counts(inner: Any, capacity: int, scr
 
 
 # --- each promise by itself ---------------------------------------------------------------------------------
-
-
-def held(buffer: ReplayBuffer) -> list[int]:
-    return buffer.ids().tolist()
 
 
 @every_inner

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from draw_helpers import held
 from ostinato import EmptyBufferError, ReplayBuffer, UsageError
 from ostinato.replay import (
     Fifo,
@@ -39,10 +40,6 @@ SAMPLERS = [
 every_sampler = pytest.mark.parametrize("sampler", SAMPLERS, ids=repr)
 BARE = 116  # bytes of a record without instructions, as the docstring of ReplayBuffer counts
 NAMES = ["capacity_bytes", "max_age_s", "max_times_sampled"]
-
-
-def held(buffer: ReplayBuffer) -> list[int]:
-    return buffer.ids().tolist()
 
 
 def bytes_of(buffer: ReplayBuffer) -> int:

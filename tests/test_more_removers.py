@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from numpy.typing import NDArray
 
+from draw_helpers import held
 from ostinato import ReplayBuffer, Results, UsageError
 from ostinato.replay import Greedy, LeastUseful, LowestPriority, Oldest, Reservoir, Uniform
 from record_helpers import complaint
@@ -20,10 +21,6 @@ from test_samplers import chi_square, chi_square_limit
 REMOVERS = [Oldest(), LeastUseful(), Reservoir(3), LowestPriority()]
 every_remover = pytest.mark.parametrize("remover", REMOVERS, ids=repr)
 SEEDS = 2000
-
-
-def held(buffer: ReplayBuffer) -> list[int]:
-    return buffer.ids().tolist()
 
 
 # --- against the model --------------------------------------------------------------------------------------
