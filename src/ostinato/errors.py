@@ -3,6 +3,7 @@
     OstinatoError
     ├── UsageError        yours: an argument or a call that cannot work (also a ValueError)
     ├── DamageError       the data's: bytes that are not what they should be, with the place
+    ├── VersionError      the data's, and good: written by a newer Ostinato
     ├── EmptyBufferError  nothing to draw from yet
     └── RateLimitError    a rate limiter's patience ended
 
@@ -34,6 +35,10 @@ class UsageError(OstinatoError, ValueError):
 
 class EmptyBufferError(OstinatoError):
     """A draw was asked for, but no record can be drawn: push some first."""
+
+
+class VersionError(OstinatoError):
+    """Written by a newer Ostinato, in a version of a format that this one does not know: nothing is read or changed."""
 
 
 class RateLimitError(OstinatoError):

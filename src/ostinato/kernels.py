@@ -22,6 +22,7 @@ import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, errors, event, types
 from numba.extending import intrinsic
+from numba.np import arrayobj
 from numpy.typing import NDArray
 
 # What kernels take; numba looks at the arguments it gets, not at these. Scalars are Any: int, or what
@@ -191,6 +192,22 @@ def _copy(typing_context: Any, target: Any, at: Any, source: Any, start: Any, co
     return types.void(target, types.int64, source, types.int64, types.int64), generate
 
 
+def _bytes_at(typing_context: Any, address: Any, size: Any) -> Any:
+    """bytes_at(i64 address, i64 size) -> u8[size] of memory that Python keeps alive: the caller answers for both."""
+    kind = types.Array(types.uint8, 1, "C")
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array = context.make_array(kind)(context, builder)
+        pointer = builder.inttoptr(args[0], ir.IntType(8).as_pointer())
+        one = ir.Constant(ir.IntType(64), 1)
+        arrayobj.populate_array(  # type: ignore[no-untyped-call]
+            array, data=pointer, shape=[args[1]], strides=[one], itemsize=one, meminfo=None
+        )
+        return array._getvalue()
+
+    return kind(types.int64, types.int64), generate
+
+
 def _float_bits(typing_context: Any, number: Any) -> Any:
     """float_bits(f64) -> u64: its bits."""
 
@@ -209,6 +226,7 @@ def _float_of(typing_context: Any, bits: Any) -> Any:
     return types.float64(types.uint64), generate
 
 
+bytes_at: Callable[[Any, Any], NDArray[np.uint8]] = cast("Any", intrinsic(_bytes_at))
 copy: Callable[[NDArray[Any], Any, NDArray[Any], Any, Any], None] = cast("Any", intrinsic(_copy))
 get: Callable[[NDArray[Any], Any], Any] = cast("Any", intrinsic(_get))
 put: Callable[[NDArray[Any], Any, Any], None] = cast("Any", intrinsic(_put))

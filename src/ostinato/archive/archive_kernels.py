@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ostinato.kernels import I32, I64, U8, kernel, load_u64, store_u64, threaded_kernel
+from ostinato.kernels import I32, I64, U8, U64, get, kernel, load_u64, put, store_u64, threaded_kernel
 
 OK, OVERRUN, UNALIGNED, TOO_SHORT, BAD_UTF8, BAD_BOOL, BAD_TAG = range(7)
 
@@ -353,5 +353,68 @@ def encode(buffer: U8, starts: I64, lengths: I32, counts: Any, base: Any, out: U
             store_u64(out, used, record if far else inline)
             text += length if far else 0
             used += 8
+        span += count
+    return used
+
+
+@kernel
+def token_forms(buffer: U8, ends: I64, first: Any, forms: U64) -> Any:
+    """forms[t]: the string record of word t, for t >= first: of one over 8 bytes its packed length, and no offset yet."""
+    for t in range(first, len(forms)):
+        length = ends[t + 1] - ends[t]
+        if length > 8:
+            forms[t] = np.uint64((length & 0x3F) | 0x80 | ((length >> 6) << 8))
+        else:
+            forms[t] = _inline_word(buffer, ends[t], length)
+
+
+@kernel
+def measure_tokens(tokens: I32, forms: U64) -> Any:
+    """Bytes of all strings over 8 bytes."""
+    outside: Any = 0
+    for k in range(len(tokens)):
+        word = get(forms, get(tokens, k))
+        outside += _length(word) if _is_outside(word) else 0
+    return outside
+
+
+@kernel
+def encode_tokens(
+    tokens: I32, counts: Any, buffer: U8, ends: I64, forms: U64, base: Any, out: U8, positions: I64
+) -> Any:
+    """What `encode` does, of token ids: a word's record is looked up, not made anew."""
+    used: Any = 0
+    span: Any = 0
+    longest: Any = 0
+    for i in range(len(counts)):
+        longest = max(longest, counts[i])
+    outside = np.empty(longest + 1, np.int64)  # the list's strings over 8 bytes
+    for i in range(len(counts)):
+        count = np.int64(counts[i])
+        text: Any = used
+        found: Any = 0
+        for j in range(span, span + count):
+            put(outside, found, j)
+            found += np.int64(_is_outside(get(forms, get(tokens, j))))
+        for k in range(found):
+            token = tokens[outside[k]]
+            length = ends[token + 1] - ends[token]
+            _copy(buffer, ends[token], length, out, used)
+            used += length
+        while used & 3:
+            out[used] = 0
+            used += 1
+        positions[i] = base + used
+        if found:
+            for j in range(span, span + count):
+                word = get(forms, get(tokens, j))
+                far = _is_outside(word)
+                store_u64(out, used, word | (np.uint64(text - used) << np.uint64(32)) if far else word)
+                text += _length(word) if far else 0
+                used += 8
+        else:
+            for j in range(span, span + count):
+                store_u64(out, used, get(forms, get(tokens, j)))
+                used += 8
         span += count
     return used

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+import weakref
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -19,10 +20,12 @@ from ostinato.errors import UsageError
 from ostinato.files import replace_file
 from ostinato.result import BuildResult
 from ostinato.results import COLUMNS, Results
-from ostinato.text import ListText, Text
+from ostinato.text import ListText, Text, TokenText
+from ostinato.vocabulary import Vocabulary
 
 Chunk = bytes | memoryview
 _OUTSIDE = struct.Struct("<Ii")
+_FORMS: weakref.WeakKeyDictionary[Vocabulary, tuple[NDArray[np.uint64], int]] = weakref.WeakKeyDictionary()
 _CHUNK = 1024  # results encoded at once: what they need stays in the second-level cache
 
 
@@ -71,15 +74,9 @@ class ArchiveWriter:
 
     def add(self, results: Results) -> Chunk:
         """The bytes of these results' instruction lists."""
-        chunk, positions = _encode_lists(results.generated_tasm, self._size)
+        chunk, positions = encode_lists(results.generated_tasm, self._size)
         self._size += len(chunk)
-        entries = np.zeros(len(results), layout.ENTRY)
-        for name in COLUMNS:
-            entries[name] = results._rows[name]
-        entries["clock_cycles"][~results.measured] = 0  # whatever a file had there
-        entries["list_count"] = results.instruction_counts
-        # positions for now: an entry's own place is known when all lists are written
-        entries["list_offset"] = (positions - 2**31).astype(np.int32)
+        entries = entries_of(results, positions)
         self._entries.append(entries)
         self._count += len(entries)
         entries_at = self._size + -self._size % layout.ENTRY_ALIGN
@@ -105,6 +102,20 @@ class ArchiveWriter:
         yield layout.ROOT.pack(-self._count * layout.ENTRY_BYTES, self._count)
 
 
+def entries_of(results: Results, positions: NDArray[np.int64]) -> NDArray[np.void]:
+    """The entries of these results, whose lists are at these positions in the file.
+
+    `list_offset` is the position - 2**31 for now: an entry's own place is known when all lists are written.
+    """
+    entries = np.zeros(len(results), layout.ENTRY)
+    for name in COLUMNS:
+        entries[name] = results._rows[name]
+    entries["clock_cycles"][~results.measured] = 0  # whatever a file had there
+    entries["list_count"] = results.instruction_counts
+    entries["list_offset"] = (positions - 2**31).astype(np.int32)
+    return entries
+
+
 def encode(results: Results) -> Iterator[Chunk]:
     """The archive's bytes in chunks, in order."""
     writer = ArchiveWriter()
@@ -117,10 +128,15 @@ def _as_results(results: Results | Iterable[BuildResult]) -> Results:
     return results if isinstance(results, Results) else Results.concat([results])
 
 
-def _encode_lists(text: Text, base: int) -> tuple[Chunk, NDArray[np.int64]]:
+def encode_lists(text: Text, base: int) -> tuple[Chunk, NDArray[np.int64]]:
     """(bytes, list positions in the file) of some instruction lists that begin at `base`, a multiple of 4."""
     if isinstance(text, ListText):
         return _encode_strings(text, base)
+    return _encode_tokens(text, base) if isinstance(text, TokenText) else _encode_spans(text, base)
+
+
+def _encode_spans(text: Text, base: int) -> tuple[Chunk, NDArray[np.int64]]:
+    """The same for text in any form."""
     from ostinato.archive import archive_kernels as kernels
 
     buffer, starts, lengths = text.spans(0, len(text))
@@ -135,6 +151,41 @@ def _encode_lists(text: Text, base: int) -> tuple[Chunk, NDArray[np.int64]]:
     counts = np.ascontiguousarray(text.counts, np.int64)
     used = kernels.encode(buffer, starts, lengths, counts, base, out, positions)
     return memoryview(out[:used].data), positions
+
+
+def _encode_tokens(text: TokenText, base: int) -> tuple[Chunk, NDArray[np.int64]]:
+    """The same for ids of a vocabulary, which knows each word's record."""
+    from ostinato.archive import archive_kernels as kernels
+
+    forms, longest = _forms(text.vocabulary)
+    if longest >= layout.STRING_END:
+        return _encode_spans(text, base)
+    buffer, ends = text.vocabulary.spans()
+    tokens = np.ascontiguousarray(text.flat())
+    counts = np.ascontiguousarray(text.counts, np.int64)
+    outside = kernels.measure_tokens(tokens, forms)
+    out = np.empty(outside + layout.STRING_BYTES * len(tokens) + 3 * len(counts) + kernels.SLACK, np.uint8)
+    positions = np.empty(len(counts), np.int64)
+    used = kernels.encode_tokens(tokens, counts, buffer, ends, forms, base, out, positions)
+    return memoryview(out[:used].data), positions
+
+
+def _forms(vocabulary: Vocabulary) -> tuple[NDArray[np.uint64], int]:
+    """(uint64[words], bytes of the longest): each word's string record, made once; of a word over 8 bytes its packed length."""
+    from ostinato.archive import archive_kernels as kernels
+
+    forms, longest = _FORMS.get(vocabulary, (np.empty(0, np.uint64), 0))
+    known, count = len(forms), len(vocabulary)
+    if known < count:
+        data, ends = vocabulary.spans()
+        if len(data) < layout.INLINE_BYTES:  # the kernel reads eight bytes at a time
+            data = np.concatenate([data, np.zeros(layout.INLINE_BYTES, np.uint8)])
+        more = np.empty(count, np.uint64)
+        more[:known] = forms
+        kernels.token_forms(data, ends, known, more)
+        forms, longest = more, max(longest, int(np.diff(ends[known : count + 1]).max()))
+        _FORMS[vocabulary] = forms, longest
+    return forms, longest
 
 
 def _encode_strings(text: ListText, base: int) -> tuple[bytes, NDArray[np.int64]]:
