@@ -5,6 +5,7 @@ from ostinato.replay.buffer import DEFAULT_PATH, ReplayBuffer
 from ostinato.replay.dedupe import Dedupe
 from ostinato.replay.group_samplers import ByOutcome, PerProgram
 from ostinato.replay.limiter import RateLimiter
+from ostinato.replay.mapped_buffer import MappedBuffer
 from ostinato.replay.mixtures import Fresh, Mixture, Window
 from ostinato.replay.removers import (
     KeepBest,
@@ -46,6 +47,7 @@ __all__ = [
     "Lifo",
     "LinearSchedule",
     "LowestPriority",
+    "MappedBuffer",
     "Mixture",
     "Oldest",
     "PerProgram",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, overload
 
 import numpy as np
@@ -32,6 +32,7 @@ class Batch(Columns):
         times_seen: int32[B], how often each came, 1 unless the buffer merges repeats.
         lowest_cycles, highest_cycles: masked uint64[B], clock cycles: the range over those times; masked where never
             measured.
+        extras: dict of arrays, the store's extra columns of these records; empty unless the records are in a store.
 
     A copy of what was drawn: later pushes and updates do not change it. `batch[i]` is a BuildResult,
     a slice or an array of numbers gives Results.
@@ -47,6 +48,7 @@ class Batch(Columns):
         weight: NDArray[np.float32],
         reward: Reward,
         merged: tuple[NDArray[Any], ...] = (),
+        extras: Mapping[str, NDArray[Any]] | None = None,
     ) -> None:
         rows, _, offsets, ids, priority, times = gathered
         self._gathered = gathered
@@ -61,6 +63,7 @@ class Batch(Columns):
         self.times_sampled = times
         self._merged = merged
         self._reward = reward
+        self.extras = {name: read_only(column) for name, column in (extras or {}).items()}
         for array in (rows, ids, tokens, offsets, priority, probability, weight, times):
             array.setflags(write=False)
 

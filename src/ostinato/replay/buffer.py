@@ -73,13 +73,15 @@ class ReplayBuffer:
 
     The limits of bytes and age hold after each call. Threads: many may push, sample and update; every call is
     whole, under one lock.
-    Memory, when full: about 110 bytes a record and 4 an instruction, up to 40 bytes a record (or a tenth of
+    Memory, when full: about 110 bytes a record (85 with `Oldest`) and 4 an instruction, up to 40 bytes a record (or a tenth of
         all tokens, where lists are longer than 130) for tokens of removed records, 45 a distinct instruction,
         and what samplers and removers say of theirs.
 
     Raises:
         UsageError: capacity < 1, or another argument is not what it should be.
     """
+
+    _causes: tuple[str, ...] = CAUSES
 
     def __init__(
         self,
@@ -135,19 +137,22 @@ class ReplayBuffer:
         self._conflicts: list[tuple[int, int]] = []
         self._conflict_count = 0
         self._newest = 0
-        self._removed_by = dict.fromkeys(CAUSES[1:], 0)
+        self._removed_by = dict.fromkeys(self._causes[1:], 0)
         self._attach()
+
+    def _new_table(self) -> Table:
+        return Table(self.capacity, self._words, merges=self._dedupe_settings is not None)
 
     def _attach(self) -> None:
         """A new table, and indexes for it."""
-        table = self._table = Table(self.capacity, self._words, merges=self._dedupe_settings is not None)
+        table = self._table = self._new_table()
         self._sampler: SamplerIndex = self._sampler_settings.attach(table)
         self._fresh = [index for index in all_inside(self._sampler) if isinstance(index, FreshIndex)]
         self._remover: RemoverIndex = self._remover_settings.attach(table)
         self._by_time = None
         if self._max_age_s is not None:
             self._by_time = OrderTree(
-                table, 1, 1, lambda slots: table.rows["timestamp"][slots].astype(np.float64)
+                table, 1, 1, lambda slots: table.column_at("timestamp", slots).astype(np.float64)
             )
         self._dedupe = None if self._dedupe_settings is None else DedupeIndex(table, self._dedupe_settings)
 
@@ -246,7 +251,7 @@ class ReplayBuffer:
         """Remove these records; returns how many were still here. O(log N) each."""
         with self._lock:
             self._flush()
-            slots = np.unique(self._table.find(self._ids(ids)))
+            slots = np.unique(self._table.slots_of(self._ids(ids)))
             slots = slots[slots >= 0]
             self._remove(slots, "request")
             return len(slots)
@@ -300,18 +305,19 @@ class ReplayBuffer:
             if self._balance is not None:
                 self._wait_to_sample(n)
             random = self._rng if rng is None else rng
-            cursors = [index.cursor for index in self._fresh]
+            cursors = self._cursors()
             try:
                 if n == 0:
                     none = np.empty(0, np.int64)
                     batch = self._batch(Draw(none, np.empty(0), np.empty(0, np.float32)))
                 elif self._max_times_sampled is None:
-                    batch = self._batch(self._sampler.draw(n, random))
+                    part = self._part(n, random)
+                    assert part is not None
+                    batch = part[1]
                 else:
                     batch = self._sample_limited(n, random)
             except BaseException:
-                for index, cursor in zip(self._fresh, cursors, strict=True):
-                    index.cursor = cursor  # what nobody was given is still new
+                self._rewind(cursors)
                 raise
             self._table.draws += int(n != 0)
             self._sampled += len(batch)
@@ -319,6 +325,39 @@ class ReplayBuffer:
                 self._balance.sampled += len(batch)
                 self._balanced.notify_all()
             return batch
+
+    def _cursors(self) -> list[int]:
+        return [index.cursor for index in self._fresh]
+
+    def _rewind(self, cursors: list[int]) -> None:
+        """What nobody was given is still new."""
+        for index, cursor in zip(self._fresh, cursors, strict=True):
+            index.cursor = cursor
+
+    def _part(
+        self, n: int | None, rng: np.random.Generator, *, further: bool = False
+    ) -> tuple[Draw, Batch] | None:
+        """One draw of the sampler, and the batch of those that may still be drawn.
+
+        None where it is a further part of a batch and the sampler has nothing to give.
+        """
+        try:
+            draw = self._sampler.draw(n, rng)
+        except (EmptyBufferError, UsageError):
+            if further:
+                return None  # nothing that is left can be drawn; the next call says why
+            raise
+        most = self._max_times_sampled
+        if most is None:
+            return draw, self._batch(draw)
+        order = np.argsort(draw.slots, kind="stable")
+        drawn = draw.slots[order]
+        turn = np.empty(len(drawn), np.int64)  # the how-manieth of its record each draw is
+        turn[order] = np.arange(len(drawn)) - np.searchsorted(drawn, drawn)
+        kept = self._table.times_sampled[draw.slots] + turn < most
+        return draw, self._batch(
+            Draw(draw.slots[kept], draw.probability[kept], draw.weight[kept], draw.expected)
+        )
 
     def _batch(self, draw: Draw) -> Batch:
         """Gather what was drawn, and count it."""
@@ -336,12 +375,13 @@ class ReplayBuffer:
         gathered: Gathered,
         probability: NDArray[np.float64],
         weight: NDArray[np.float32],
-        merged: tuple[NDArray[Any], ...],
+        merged: tuple[NDArray[Any], ...] = (),
+        extras: dict[str, NDArray[Any]] | None = None,
     ) -> Batch:
         tokens = self._in_vocabulary(gathered.tokens)
         return Batch(
             gathered, self._words, tokens=tokens, probability=probability, weight=weight, reward=self._reward,
-            merged=merged,
+            merged=merged, extras=extras,
         )  # fmt: skip
 
     def _sample_limited(self, n: int | None, rng: np.random.Generator) -> Batch:
@@ -352,26 +392,17 @@ class ReplayBuffer:
         scales: list[float] = []
         missing = n
         while True:
-            try:
-                draw = self._sampler.draw(missing, rng)
-            except (EmptyBufferError, UsageError):
-                if parts:
-                    break  # nothing that is left can be drawn; the next call says why
-                raise
-            order = np.argsort(draw.slots, kind="stable")
-            drawn = draw.slots[order]
-            turn = np.empty(len(drawn), np.int64)  # the how-manieth of its record each draw is
-            turn[order] = np.arange(len(drawn)) - np.searchsorted(drawn, drawn)
-            kept = table.times_sampled[draw.slots] + turn < most
-            parts.append(
-                self._batch(Draw(draw.slots[kept], draw.probability[kept], draw.weight[kept], draw.expected))
-            )
+            part = self._part(missing, rng, further=bool(parts))
+            if part is None:
+                break
+            draw, batch = part
+            parts.append(batch)
             scales.append(draw.scale)
             left = np.unique(draw.slots)
             self._remove(left[table.times_sampled[left] >= most], "max_times_sampled")
             if missing is None or len(draw.slots) < missing:
                 break
-            missing -= int(kept.sum())
+            missing -= len(batch)
             if not missing:
                 break
         if len(parts) == 1:
@@ -382,10 +413,13 @@ class ReplayBuffer:
         np.maximum.at(times, which, gathered.times_sampled)  # with the draws of the later parts
         gathered = gathered._replace(times_sampled=times[which])
         merged = tuple(np.concatenate(columns) for columns in zip(*[p._merged for p in parts], strict=True))
+        extras = {name: np.concatenate([part.extras[name] for part in parts]) for name in parts[0].extras}
         probability = np.concatenate([part.probability for part in parts])
         # each draw's weights were divided by their own largest; now all by the largest of those
         weights = [part.weight * (scale / max(scales)) for part, scale in zip(parts, scales, strict=True)]
-        return self._make_batch(gathered, probability, np.concatenate(weights).astype(np.float32), merged)
+        return self._make_batch(
+            gathered, probability, np.concatenate(weights).astype(np.float32), merged, extras
+        )
 
     def get(self, identity: int) -> BuildResult:
         """The build result with this id.
@@ -510,7 +544,10 @@ class ReplayBuffer:
             slots = self._ordered(self._remover_settings.save_order if order is None else order)
             target = DEFAULT_PATH if path is None else Path(path)
             target.parent.mkdir(parents=True, exist_ok=True)
-            archive.save(target, self._table.view(slots))
+            self._write(target, slots)
+
+    def _write(self, target: Path, slots: Slots) -> None:
+        archive.save(target, self._table.view(slots))
 
     @classmethod
     def load(
@@ -605,14 +642,7 @@ class ReplayBuffer:
         """
         with self._lock:
             reader = states.Reader(state)
-            theirs, ours = states.described(reader), self._describe()
-            if theirs != ours:
-                other = [k for k in {**ours, **theirs} if theirs.get(k) != ours.get(k)]
-                raise UsageError(
-                    f"the state is of a buffer with {', '.join(f'{k}={theirs.get(k)}' for k in other)}; this has "
-                    f"{', '.join(f'{k}={ours.get(k)}' for k in other)}",
-                    "state",
-                )
+            self._check_settings(reader)
             restored = states.records(reader, self.capacity, merges=self._dedupe is not None)
             generator = states.generator(reader, self._rng)
             kept = self._table, self._sampler, self._fresh, self._remover, self._by_time, self._dedupe
@@ -634,23 +664,37 @@ class ReplayBuffer:
                 self._balance.inserted, self._balance.sampled = restored.limiter
             self._balanced.notify_all()
 
+    def _check_settings(self, reader: states.Reader) -> None:
+        theirs, ours = states.described(reader), self._describe()
+        if theirs != ours:
+            other = [k for k in {**ours, **theirs} if theirs.get(k) != ours.get(k)]
+            raise UsageError(
+                f"the state is of a buffer with {', '.join(f'{k}={theirs.get(k)}' for k in other)}; this has "
+                f"{', '.join(f'{k}={ours.get(k)}' for k in other)}",
+                "state",
+            )
+
     def _restore(self, restored: states.Records, state: State) -> None:
         table = self._table
         counters = np.array(restored.counts[13:], np.int64)
         table.restore(restored.gathered, restored.counts[7], counters, restored.merged)
         table.draws = restored.counts[8]
         everything = np.arange(table.count)
-        self._sampler.changed(everything)
-        for name, index in (("sampler", self._sampler), ("remover", self._remover)):
-            try:
-                restore(index, under(state, f"{name}."))
-            except DamageError as error:
-                raise DamageError(error.cause, field=f"{name}.{error.field}") from None
+        self._restore_indexes(state)
         # last: a state that is refused adds no word
         if self.vocabulary.unknown == "raise":
             self.vocabulary.ids(restored.words)
         table.rename(np.array(self._words.ids(restored.words), np.int32), self._words)
         self._moved_beside(everything)
+
+    def _restore_indexes(self, state: State) -> None:
+        """The sampler and the remover go on from a state; the table has been restored already."""
+        self._sampler.changed(np.arange(self._table.count))
+        for name, index in (("sampler", self._sampler), ("remover", self._remover)):
+            try:
+                restore(index, under(state, f"{name}."))
+            except DamageError as error:
+                raise DamageError(error.cause, field=f"{name}.{error.field}") from None
 
     def _describe(self) -> dict[str, Any]:
         """What must be the same for a state to fit."""
@@ -826,7 +870,7 @@ class ReplayBuffer:
             oldest = max(0, self._newest - self._max_age_s)  # that may stay
             while True:
                 slots = self._by_time.first(n)
-                stamps = table.rows["timestamp"][slots]
+                stamps = table.column_at("timestamp", slots)
                 # the order is that of float64, in which large timestamps may be equal that are not
                 if len(slots) < n or float(stamps[-1]) > float(oldest):
                     break
@@ -872,7 +916,7 @@ class ReplayBuffer:
 
     def _find(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         self._flush()
-        return self._table.find(ids)
+        return self._table.slots_of(ids)
 
     def _ids(self, ids: npt.ArrayLike) -> NDArray[np.int64]:
         array = np.atleast_1d(np.asarray(ids))

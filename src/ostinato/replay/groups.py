@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.replay.state import Reader
-from ostinato.replay.table import Table, as_bytes
+from ostinato.replay.table import Table
 from ostinato.replay.trees import Numbers, Scope, Slots, Waiting, levels_of
 from ostinato.result import HASH_BYTES
 from ostinato.results import VERSION_AT
@@ -76,6 +76,11 @@ class Numbering:
             )  # fmt: skip
         return out
 
+    def of_table(self, table: Table, slots: Slots) -> NDArray[np.int32]:
+        """The same of a table's slots."""
+        parts = [self.of(rows, places, count) for _, rows, places, count in table.row_parts(slots)]
+        return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.int32), *parts])
+
     def _make_room(self, new: int) -> None:
         wanted = self._used + new
         if wanted > len(self._keys):
@@ -126,7 +131,7 @@ class Members:
         """Put slots into the groups that their records belong to now."""
         from ostinato.replay import group_kernels as kernels
 
-        numbers = self.numbering.of(as_bytes(self._table.rows), slots, self._table.count)
+        numbers = self.numbering.of_table(self._table, slots)
         self.grow()
         kernels.regroup(*self.lists, slots, numbers)
 
@@ -150,7 +155,7 @@ class Members:
         table = self._table
         slots = np.arange(len(self.group_of))
         assert (self.group_of[table.count :] == -1).all()
-        numbers = self.numbering.of(as_bytes(table.rows), slots, table.count)
+        numbers = self.numbering.of_table(table, slots)
         assert (numbers == self.group_of).all()
         for g in range(len(self.numbering)):
             listed = self.of(np.array([g]))
@@ -205,12 +210,15 @@ class Forest:
         try:
             self._refresh()
         except BaseException:  # an interrupt, or no memory: all anew at the next use
-            if self._numbering is not None:
-                self._numbering.clear()
-            self._group_of, self._place = np.empty(0, np.int32), np.empty(0, np.int32)
-            self._waiting.become(np.arange(self._table.count))
-            self._laid_out = False
+            self._forget()
             raise
+
+    def _forget(self) -> None:
+        if self._numbering is not None:
+            self._numbering.clear()
+        self._group_of, self._place = np.empty(0, np.int32), np.empty(0, np.int32)
+        self._waiting.become(np.arange(self._table.count))
+        self._laid_out = False
 
     def _refresh(self) -> None:
         if not self._laid_out:
@@ -233,11 +241,11 @@ class Forest:
     def _numbers(self, slots: Slots) -> NDArray[np.int32]:
         from ostinato.replay import group_kernels as kernels
 
-        rows, count = as_bytes(self._table.rows), self._table.count
         if self._numbering is not None:
-            return self._numbering.of(rows, slots, count)
+            return self._numbering.of_table(self._table, slots)
         out = np.empty(len(slots), np.int32)
-        kernels.outcomes(rows, slots, count, out)
+        for part, rows, places, count in self._table.row_parts(slots):
+            kernels.outcomes(rows, places, count, out[part])
         return out
 
     def _group_count(self) -> int:
@@ -422,6 +430,9 @@ class Forest:
         groups = self._group_count()
         known = ((group_of >= -1) & (group_of < groups)).all()
         fits = (self._numbers(slots) == self._group_of[slots]).all() and self._group_count() == groups
+        if not (known and fits) and table.may_differ:
+            self._forget()
+            return
         reader.require(known and fits, "group_of", "records are in other groups than they say")
         self._waiting.become(waiting.copy())
         self._laid_out = False

@@ -9,7 +9,7 @@ from ostinato.replay.groups import PROGRAM, Members
 from ostinato.replay.removers import Ids, Order, Placed
 from ostinato.replay.table import Table, as_bytes
 from ostinato.replay.trees import Numbers, OrderTree, Slots, Waiting
-from ostinato.results import Results, packed_rows
+from ostinato.results import RECORD, Results, packed_rows
 
 _NOT_GOOD = np.uint64(2**64 - 1)
 _PROTECTED = 2.0**1023  # as in keep_kernels, which needs numba
@@ -96,17 +96,23 @@ class KeepBestIndex:
 
         self._settle_stale()
         table, members = self._table, self._members
-        rows = table.rows
-        groups = members.numbering.of(as_bytes(rows), slots, table.count)
+        groups = members.numbering.of_table(table, slots)
         self._grow()
         here = slots < table.count
         keys, costs = np.full(len(slots), np.nan), np.full(len(slots), _NOT_GOOD)
         keys[here] = self._inner_keys(slots[here])
-        costs[here] = _costs(rows[slots[here]])
+        costs[here] = self._costs_at(slots[here])
         touched = np.empty(2 * len(slots), np.int32)
         kernels.keep_moved(self._base, self._cost, *members.lists, slots, keys, costs, groups, touched)
         self._settle(np.unique(touched[touched >= 0]))
         self.tree.changed(slots)
+
+    def _costs_at(self, slots: Slots) -> NDArray[np.uint64]:
+        parts = [
+            _costs(rows.reshape(-1).view(RECORD)[places])
+            for _, rows, places, _ in self._table.row_parts(slots)
+        ]
+        return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.uint64), *parts])
 
     def _settle(self, groups: NDArray[np.int32]) -> None:
         """Champions of these programs anew, and the keys of their records."""
@@ -146,7 +152,7 @@ class KeepBestIndex:
         self._members.check()
         table = self._table
         slots = np.arange(table.count)
-        costs = _costs(table.rows)
+        costs = self._costs_at(slots)
         assert (self._cost[: table.count] == costs).all()
         assert (self._base[: table.count] == self._inner_keys(slots)).all()
         for group in range(len(self._members.numbering)):

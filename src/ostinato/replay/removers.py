@@ -116,7 +116,7 @@ class Oldest:
         return Order(1, 1, lambda slots: np.zeros(len(slots)), lambda priority, ids: np.zeros(len(ids)))
 
     def attach(self, table: Table) -> RemoverIndex:
-        return _OldestIndex(table)
+        return OldestIndex(table)
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,13 +278,17 @@ class _OrderedIndex:
         return self.tree.first(n)
 
 
-class _OldestIndex:
+class OldestIndex:
     """Ids rise in time: the oldest is the first id, from where we were, that is still here."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
         self._next = 0  # no id below is here
         self._guess = 0  # the slot of that id, if slots were taken over in turn
+
+    def begin(self, identity: int, slot: int) -> None:
+        """All records are others: the oldest has this id, and is in this slot."""
+        self._next, self._guess = identity, slot
 
     def first(self, n: int) -> Slots:
         table = self._table

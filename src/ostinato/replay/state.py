@@ -170,40 +170,20 @@ def records(reader: Reader, capacity: int, *, merges: bool) -> Records:
     Raises:
         DamageError: something is missing, or does not fit the rest.
     """
-    ids = reader.take("ids", np.int64, None)
+    ids, counts = _ids_and_counts(reader, capacity, 21, newest=6, next_id=7)
     n = len(ids)
-    counts = reader.take("counts", np.uint64, 21)
-    newest = 6  # the only one that is a timestamp
-    in_range = (np.delete(counts, newest) <= 2**62).all()
-    reader.require(in_range and n <= capacity, "counts", "a count is out of range")
-    next_id = int(counts[7])
-    distinct = len(np.unique(ids)) == n
-    reader.require(
-        distinct and (n == 0 or 0 <= ids.min() <= ids.max() < next_id), "ids", "ids are not distinct"
-    )
     raw = reader.take("rows", np.uint8, n, RECORD.itemsize)
     reader.require(
         (raw[:, [VALID_AT, MEASURED_AT, FALLBACK_AT]] <= 1).all(), "rows", "a flag is neither 0 nor 1"
     )
-    data, ends = reader.take("words", np.uint8, None), reader.take("word_ends", np.int64, None)
-    rising = len(ends) and ends[0] == 0 and (np.diff(ends) >= 0).all() and ends[-1] == len(data)
-    reader.require(rising, "word_ends", f"expected ends rising from 0 to {len(data)}")
-    try:
-        blob, bounds = data.tobytes(), ends.tolist()
-        words = [blob[a:b].decode() for a, b in itertools.pairwise(bounds)]
-    except UnicodeDecodeError as error:
-        raise DamageError(f"invalid UTF-8: {error}", field="words") from None
+    words = words_of(reader)
     offsets, tokens = reader.take("offsets", np.int64, n + 1), reader.take("tokens", np.int32, None)
     rising = offsets[0] == 0 and (np.diff(offsets) >= 0).all() and offsets[-1] == len(tokens)
     reader.require(rising, "offsets", f"expected offsets rising from 0 to {len(tokens)}")
     reader.require(np.diff(offsets).max(initial=0) < 2**28, "offsets", "a list of 2**28 instructions or more")
     inside = len(tokens) == 0 or 0 <= tokens.min() <= tokens.max() < len(words)
     reader.require(inside, "tokens", f"expected ids of the {len(words)} words")
-    priority, times = reader.take("priority", np.float64, n), reader.take("times_sampled", np.int32, n)
-    reader.require(
-        (np.isfinite(priority) & (priority >= 0)).all(), "priority", "expected finite numbers >= 0"
-    )
-    reader.require((times >= 0).all(), "times_sampled", "expected numbers >= 0")
+    priority, times = _uses(reader, n)
     kinds = {"times_seen": np.int32, "lowest": np.uint64, "highest": np.uint64} if merges else {}
     merged = tuple(reader.take(name, kind, n) for name, kind in kinds.items())
     reader.require(not merges or n == 0 or merged[0].min() >= 1, "times_seen", "expected numbers >= 1")
@@ -213,6 +193,67 @@ def records(reader: Reader, capacity: int, *, merges: bool) -> Records:
     gathered = Gathered(rows, tokens, offsets, ids, priority, times)
     conflicts = reader.take("conflicts", np.int64, None, 2)
     return Records(gathered, words, [int(c) for c in counts], conflicts, merged, limiter)
+
+
+class Mapped(NamedTuple):
+    """What a state says of records that stay where they lie, checked."""
+
+    arrivals: NDArray[np.int64]
+    record_ids: NDArray[np.int64]
+    priority: NDArray[np.float64]
+    times_sampled: NDArray[np.int32]
+    words: list[str]
+    counts: list[int]
+
+
+def mapped(reader: Reader, capacity: int) -> Mapped:
+    """All records of a mapped buffer's state.
+
+    Raises:
+        DamageError: something is missing, or does not fit the rest.
+    """
+    arrivals, counts = _ids_and_counts(reader, capacity, 22, newest=4, next_id=5)
+    n = len(arrivals)
+    record_ids = reader.take("record_ids", np.int64, n)
+    reader.require(len(np.unique(record_ids)) == n, "record_ids", "ids are not distinct")
+    return Mapped(arrivals, record_ids, *_uses(reader, n), words_of(reader), [int(c) for c in counts])
+
+
+def _ids_and_counts(
+    reader: Reader, capacity: int, size: int, *, newest: int, next_id: int
+) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+    """The ids and the counts, of which `newest` is a timestamp, and ids are below `next_id`."""
+    ids = reader.take("ids", np.int64, None)
+    n = len(ids)
+    counts = reader.take("counts", np.uint64, size)
+    in_range = (np.delete(counts, newest) <= 2**62).all()
+    reader.require(in_range and n <= capacity, "counts", "a count is out of range")
+    distinct = len(np.unique(ids)) == n
+    inside = n == 0 or 0 <= ids.min() <= ids.max() < int(counts[next_id])
+    reader.require(distinct and inside, "ids", "ids are not distinct")
+    return ids, counts
+
+
+def _uses(reader: Reader, n: int) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+    """Priorities and times sampled."""
+    priority, times = reader.take("priority", np.float64, n), reader.take("times_sampled", np.int32, n)
+    reader.require(
+        (np.isfinite(priority) & (priority >= 0)).all(), "priority", "expected finite numbers >= 0"
+    )
+    reader.require((times >= 0).all(), "times_sampled", "expected numbers >= 0")
+    return priority, times
+
+
+def words_of(reader: Reader) -> list[str]:
+    """The vocabulary's words, in order of their ids."""
+    data, ends = reader.take("words", np.uint8, None), reader.take("word_ends", np.int64, None)
+    rising = len(ends) and ends[0] == 0 and (np.diff(ends) >= 0).all() and ends[-1] == len(data)
+    reader.require(rising, "word_ends", f"expected ends rising from 0 to {len(data)}")
+    try:
+        blob, bounds = data.tobytes(), ends.tolist()
+        return [blob[a:b].decode() for a, b in itertools.pairwise(bounds)]
+    except UnicodeDecodeError as error:
+        raise DamageError(f"invalid UTF-8: {error}", field="words") from None
 
 
 def _json(reader: Reader, name: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 CAUSES = ("capacity", "capacity_bytes", "max_age", "max_times_sampled", "request")
+STORE_CAUSES = (*CAUSES, "store", "damage")
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +16,8 @@ class Stats:
         pushed: came. inserted: of them, those that were not merged into another.
         merged: repeats. conflicts: repeats with another verdict, which are inserted.
         removed: left. removed_by: the same by cause: "capacity", "capacity_bytes", "max_age",
-            "max_times_sampled", "request" (`buffer.remove`).
+            "max_times_sampled", "request" (`buffer.remove`); of records in a store also "store" (they left it, or
+            were no more there when a state was loaded) and "damage".
         forced: of those removed for lack of room, those that KeepBest protects, because nothing else was left.
         sampled: drawn, in all batches together. batches: drawn.
         updated: priorities set. late_updates: priority updates for ids that were gone, ignored.

@@ -4,8 +4,9 @@ Layout, one place per slot: `rows` (the fields, one cache line), `blocks` (where
 `times_sampled`. Slots 0 .. count-1 are in use, always: a record that comes takes the slot of one that goes, and
 where one goes alone the last one moves into its slot. Tokens lie in an arena of int32 blocks (slot, size,
 tokens), each of whole grains of 4 cells; a dead block is used again by a record of the same size, and those that are
-not are squeezed out before they take more than 6 cells a record, or 1/16. An open-addressing index leads from id to
-slot.
+not are squeezed out before they take more than 6 cells a record, or 1/16. While slots are taken in turn, as they are
+until a buffer is full and with `Oldest` after that, id i is in slot (i + turn) % capacity; from the first record that is
+elsewhere on, an open-addressing index leads from id to slot.
 
 Rule of this file: nothing here chooses. Removers write `priority`, `ids` and `count` when they place new
 records; `take_in` then does the rest.
@@ -14,6 +15,7 @@ records; `take_in` then does the rest.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,6 +62,27 @@ class Gathered(NamedTuple):
         return cls(offsets=np.concatenate([[0], np.cumsum(counts)]), **joined)
 
 
+class RowPart(NamedTuple):
+    """The fields of some slots: those at `part` of the slots asked for are rows[places], none from `end` on."""
+
+    part: slice
+    rows: NDArray[np.uint8]
+    places: NDArray[np.int64]
+    end: int
+
+
+class DamagedSlots(DamageError):  # noqa: N818
+    """Records of a table cannot be read where they lie.
+
+    Attributes:
+        slots: int64[n], theirs.
+    """
+
+    def __init__(self, cause: str, slots: NDArray[np.int64]) -> None:
+        super().__init__(cause)
+        self.slots = slots
+
+
 class Table:
     """Records in slots; see the module. Read what is named here, do not write it.
 
@@ -70,10 +93,14 @@ class Table:
             and the range of its measured clock_cycles (lowest above highest where there are none); else empty.
         next_id: the id that the next record gets. draws: batches drawn so far.
         words: the vocabulary of the stored tokens.
+        may_differ: may records be others than they were when a state was saved? Then an order that does not fit
+            them is made anew instead of refused.
     """
 
+    may_differ = False
+
     def __init__(self, capacity: int, words: Vocabulary, *, merges: bool = False) -> None:
-        self._columns = _COLUMNS + _MERGED_COLUMNS if merges else _COLUMNS
+        self._columns: tuple[str, ...] = _COLUMNS + _MERGED_COLUMNS if merges else _COLUMNS
         self.capacity = capacity
         self.words = words
         self.count = 0
@@ -88,7 +115,8 @@ class Table:
         self._rows = np.empty(0, RECORD)
         self._row_bytes = as_bytes(self._rows)
         self._blocks = np.empty(0, np.int64)
-        self._index = np.empty(0, np.int64)
+        self._index = np.empty(0, np.int64)  # none while slots are taken in turn
+        self._in_turn, self._turn = True, 0
         self._recent = np.zeros(_RECENT, np.int64)
         self._arena = np.empty(0, np.int32)
         self._touched = 0  # cells of the arena that memory has been given for
@@ -108,6 +136,20 @@ class Table:
     def rows(self) -> NDArray[np.void]:
         """RECORD[count]: a view of the fields."""
         return self._rows[: self.count]
+
+    def rows_at(self, slots: NDArray[np.int64]) -> NDArray[np.void]:
+        """RECORD[n]: copies of the fields of the records in these slots."""
+        rows: NDArray[np.void] = self._rows[slots]
+        return rows
+
+    def column_at(self, name: str, slots: NDArray[np.int64]) -> NDArray[Any]:
+        """One field of the records in these slots."""
+        column: NDArray[Any] = self._rows[name][slots]
+        return column
+
+    def row_parts(self, slots: NDArray[np.int64]) -> Iterator[RowPart]:
+        """The fields of these slots for kernels, a part of them at a time."""
+        yield RowPart(slice(0, len(slots)), as_bytes(self.rows), slots, self.count)
 
     def content(self) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int32]]:
         """(rows as bytes, blocks, arena), for kernels that compare contents."""
@@ -130,7 +172,6 @@ class Table:
         if wanted <= self.room:
             return
         from ostinato.kernels import aligned
-        from ostinato.replay import table_kernels as kernels
 
         room = min(self.capacity, max(wanted, 2 * self.room, _FIRST_ROOM))
         for name in self._columns:
@@ -139,12 +180,21 @@ class Table:
             larger[: self.count] = old[: self.count]
             setattr(self, name, larger)
         self._row_bytes = as_bytes(self._rows)
+        self.room = room
+        if not self._in_turn:
+            self._make_index()
+
+    def _make_index(self) -> None:
+        """An index of what is here, with room for what may come."""
+        from ostinato.kernels import aligned
+        from ostinato.replay import table_kernels as kernels
+
+        self._in_turn = False
         size = 16
-        while 3 * size < 4 * room:  # three quarters full at most
+        while 3 * size < 4 * self.room:  # three quarters full at most
             size *= 2
         self._index = aligned(size, np.int64)
         kernels.index_build(self._index, self.ids, self.count)
-        self.room = room
 
     def take_in(
         self,
@@ -177,10 +227,12 @@ class Table:
             offsets,
         )
         self._reserve(cells, reused)
-        kernels.take_in(
+        in_turn = kernels.take_in(
             *columns, self._arena, self._spare, self.times_sampled, self.counters,
-            slots, new_ids, as_bytes(packed_rows(results)), tokens, offsets,
+            slots, new_ids, as_bytes(packed_rows(results)), tokens, offsets, self._turn, self.capacity,
         )  # fmt: skip
+        if not in_turn:
+            self._make_index()
         placed = slots if slots.min(initial=0) >= 0 else slots[slots >= 0]
         if len(self.times_seen):
             rows = self._rows[placed]
@@ -260,18 +312,35 @@ class Table:
             self.times_sampled, self.times_seen, self.lowest, self.highest, self.counters,
             np.ascontiguousarray(falling), before, self.next_id - 1,
         )  # fmt: skip
+        self._moved(falling)
         return np.union1d(falling, np.arange(self.count, before))
 
+    def _moved(self, falling: NDArray[np.int64]) -> None:
+        """These slots, which fall, were emptied: unless they were the last ones, others moved into them."""
+        if self._in_turn and falling[-1] < self.count:
+            self._make_index()
+
     def find(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """int64[n]: the slot of each id, -1 where it is gone. About 30 ns each, 5 of those drawn last."""
+        """int64[n]: the slot of each id, -1 where it is gone. About 30 ns each, 5 of those drawn last.
+
+        In turn it is 5 ns, and where records are many a cache miss.
+        """
         slots = np.full(len(ids), -1, np.int64)
         if self.count:
             from ostinato.replay import table_kernels as kernels
 
-            kernels.index_find(
-                self._index, self.ids, self.count, self._recent, self.next_id, self.priority, ids, slots
-            )
+            kernels.index_find(*self._finding(), ids, slots)
         return slots
+
+    def _finding(self) -> tuple[Any, Any, Any, Any, Any, Any, Any, Any]:
+        """What the kernels that look for ids take first."""
+        return (
+            self._index, self.ids, self.count, self._recent, self.next_id, self.priority, self._turn, self.capacity,
+        )  # fmt: skip
+
+    def slots_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """int64[n]: the slot of each id that the user holds, -1 where it is gone. Here those are `ids`."""
+        return self.find(ids)
 
     def set_priorities(
         self, ids: NDArray[np.int64], priorities: NDArray[np.float64]
@@ -282,17 +351,7 @@ class Table:
         from ostinato.replay import table_kernels as kernels
 
         slots = np.empty(len(ids), np.int64)
-        here, wrong = kernels.set_priorities(
-            self._index,
-            self.ids,
-            self.count,
-            self._recent,
-            self.next_id,
-            self.priority,
-            ids,
-            priorities,
-            slots,
-        )
+        here, wrong = kernels.set_priorities(*self._finding(), ids, priorities, slots)
         return slots[:here], wrong
 
     def gather(self, slots: NDArray[np.int64], *, sampled: bool = False) -> Gathered:
@@ -325,16 +384,24 @@ class Table:
         starts, counts = _split(self._blocks[slots])
         return Results(self._rows[slots], TokenText(self._arena, starts, counts, self.words))
 
-    def check(self) -> None:
-        """State every invariant; for tests."""
+    def _check_columns(self) -> None:
         count, ids = self.count, self.ids
         assert 0 <= count <= self.room <= self.capacity or self.room == 0
         assert len(np.unique(ids[:count])) == count
         assert (self.find(ids[:count]) == np.arange(count)).all()
-        assert (self._index >= 0).sum() == count
+        if self._in_turn:
+            assert len(self._index) == 0
+            assert ((ids[:count] + self._turn) % self.capacity == np.arange(count)).all()
+        else:
+            assert (self._index >= 0).sum() == count
         assert (self.times_sampled[:count] >= 0).all()
         assert not self.times_sampled[count:].any()
         assert count == 0 or int(ids[:count].max()) < self.next_id
+
+    def check(self) -> None:
+        """State every invariant; for tests."""
+        self._check_columns()
+        count = self.count
         rows = self._rows[:count]
         starts, counts = _split(self._blocks[:count])
         assert (self._arena[starts - 2] == np.arange(count)).all()

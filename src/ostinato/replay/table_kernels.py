@@ -2,6 +2,8 @@
 
 An entry of the index is (low 31 bits of the id) << 32 | slot, -1 where it is free, so that a search reads the index
 alone. What will be read is asked for some records ahead, so that cache misses overlap.
+
+While slots are taken in turn, id i is in slot (i + turn) % capacity, and the index that a kernel is given is empty.
 """
 
 from typing import Any
@@ -33,6 +35,12 @@ def _home(low: Any, index: I64) -> Any:
     spread = (np.uint64(low >> 3) * _GOLDEN) >> np.uint64(32)
     line = np.int64((spread * np.uint64(len(index) >> 3)) >> np.uint64(32))
     return line << 3 | (low & 7)
+
+
+@kernel
+def turn_slot(identity: Any, turn: Any, capacity: Any) -> Any:
+    """The slot of an id >= 0 while slots are taken in turn."""
+    return np.int64((np.uint64(identity) + np.uint64(turn)) % np.uint64(capacity))
 
 
 @kernel
@@ -74,14 +82,55 @@ def index_build(index: I64, ids: I64, count: Any) -> Any:
 
 
 @kernel
+def follows(slot: Any, identity: Any, slot_before: Any, identity_before: Any, capacity: Any) -> Any:
+    """Is it this slot's turn, if it was the other's? A division less; of ids far apart it may say no."""
+    further = slot - slot_before - (identity - identity_before)
+    return (further == 0) | (further == -capacity)
+
+
+@kernel
+def _turn_find(
+    ids: I64, count: Any, priority: F64, newest: Any, turn: Any, capacity: Any, wanted: I64, slots: I64
+) -> Any:
+    """As index_find, while slots are taken in turn."""
+    last = turn_slot(max(newest - 1, 0), turn, capacity)
+    for i in range(len(wanted)):
+        away = newest - 1 - get(wanted, i)
+        if 0 <= away < capacity:  # nearly always, and then no division is needed
+            slot = last - away
+            slot += capacity if slot < 0 else 0
+        else:
+            slot = turn_slot(max(get(wanted, i), 0), turn, capacity)
+        prefetch(ids, slot)
+        prefetch(priority, slot)
+        put(slots, i, slot)
+    for i in range(len(wanted)):
+        slot, identity = get(slots, i), get(wanted, i)
+        if identity < 0 or slot >= count or get(ids, slot) != identity:
+            put(slots, i, np.int64(-1))
+
+
+@kernel
 def index_find(
-    index: I64, ids: I64, count: Any, recent: I64, newest: Any, priority: F64, wanted: I64, slots: I64
+    index: I64,
+    ids: I64,
+    count: Any,
+    recent: I64,
+    newest: Any,
+    priority: F64,
+    turn: Any,
+    capacity: Any,
+    wanted: I64,
+    slots: I64,
 ) -> Any:
     """slots[i] of each wanted id, -1 for one that is not here. `recent` remembers where the last draws were.
 
     `newest` is the next id: while that is well within 31 bits, an entry says all, and `ids` need not be read.
     """
-    if count == 0:  # there may be no index yet
+    if len(index) == 0:
+        _turn_find(ids, count, priority, newest, turn, capacity, wanted, slots)
+        return
+    if count == 0:
         slots[:] = -1
         return
     mask = len(index) - 1
@@ -130,6 +179,8 @@ def set_priorities(
     recent: I64,
     newest: Any,
     priority: F64,
+    turn: Any,
+    capacity: Any,
     wanted: I64,
     given: F64,
     slots: I64,
@@ -142,7 +193,7 @@ def set_priorities(
     for i in range(n):
         if not 0.0 <= get(given, i) < np.inf:
             return 0, i
-    index_find(index, ids, count, recent, newest, priority, wanted, slots)
+    index_find(index, ids, count, recent, newest, priority, turn, capacity, wanted, slots)
     here: Any = 0
     for i in range(n):
         slot = get(slots, i)
@@ -207,7 +258,8 @@ def _forget(
     newest: Any,
 ) -> Any:
     """A record leaves: out of the index and the counts, its block dead, and spare if there is a list for its size."""
-    _index_take(index, identity, slot)
+    if len(index):
+        _index_take(index, identity, slot)
     counters[VALID] -= _counts_as_valid(rows, slot)
     block = get(blocks, slot)
     at = (block >> COUNT_BITS) - 2
@@ -296,12 +348,18 @@ def take_in(
     new_rows: U8,
     tokens: I32,
     offsets: I64,
+    turn: Any,
+    capacity: Any,
 ) -> Any:
     """Second half: copy the new records and their tokens to their slots and the arena, which has room.
 
     A block is its slot, its size in cells, its tokens. A dead one of the same size is used again if there is one.
+    Returns whether, without an index, all went to the slots whose turn it was.
     """
     n = len(slots)
+    indexed = len(index) > 0
+    in_turn = True
+    before: Any = -1
     for k in range(n):
         if k + _AHEAD < n:
             prefetch(index, _home(new_ids[k + _AHEAD] & _LOW, index))
@@ -309,7 +367,14 @@ def take_in(
         slot = slots[k]
         if slot < 0 or ids[slot] != new_ids[k]:
             continue
-        _index_put(index, new_ids[k], slot)
+        if indexed:
+            _index_put(index, new_ids[k], slot)
+        else:
+            if before < 0:
+                in_turn = slot == turn_slot(new_ids[k], turn, capacity)
+            else:
+                in_turn &= follows(slot, new_ids[k], slots[before], new_ids[before], capacity)
+            before = k
         copy(rows, slot * ROW_BYTES, new_rows, k * ROW_BYTES, ROW_BYTES)
         count = offsets[k + 1] - offsets[k]
         grains = _grains(count)
@@ -328,6 +393,7 @@ def take_in(
         times[slot] = 0
         counters[TOKENS] += count
         counters[VALID] += _counts_as_valid(rows, slot)
+    return in_turn
 
 
 @kernel
@@ -357,8 +423,9 @@ def take_out(
         _forget(index, rows, blocks, arena, spare, times, counters, slot, ids[slot], newest)
         count -= 1
         if slot != count:
-            _index_take(index, ids[count], count)
-            _index_put(index, ids[count], slot)
+            if len(index):
+                _index_take(index, ids[count], count)
+                _index_put(index, ids[count], slot)
             copy(rows, slot * ROW_BYTES, rows, count * ROW_BYTES, ROW_BYTES)
             ids[slot], priority[slot], blocks[slot] = ids[count], priority[count], blocks[count]
             times[slot] = times[count]
