@@ -1,0 +1,641 @@
+"""Segments: sealed records, an archive and its sibling arrays, none of which ever changes.
+
+Rule of this file: what is written is written in one pass, with memory for one chunk; what is read is checked against the
+sums before it is believed.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import re
+import stat
+import zlib
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ostinato.archive import layout as archive_layout
+from ostinato.archive.places import BLOCK_BYTES, STEP, Buffers
+from ostinato.archive.writing import encode_lists, entries_of
+from ostinato.errors import DamageError, UsageError
+from ostinato.result import BuildResult
+from ostinato.results import Results
+from ostinato.store import layout
+from ostinato.store.fs import FileSystem, write_all
+from ostinato.store.journal import Amendment, Context, check_context
+from ostinato.store.manifest import Extras, is_count
+
+_BUFFER_BYTES = 1 << 20
+_NPY_BYTES = 128  # of a header, so that it can be written last
+_TEXT_END = 1 << 30  # bytes of a JSON file of a segment
+_ENTRIES = 16_384  # of them, when their offsets are settled
+# a segment holds no other files, so that no name in segment.json leads elsewhere
+_FILE = re.compile(
+    r"records\.rkyv|ids\.npy|journals\.npy|contexts\.json|amendments\.jsonl|extra-[A-Za-z_][A-Za-z0-9_]{0,63}\.npy"
+)
+_NEEDED = ("records.rkyv", "ids.npy", "journals.npy", "contexts.json")
+
+
+class SummedFile:
+    """A file that is written from its beginning to its end, and the CRC-32 of each of its blocks.
+
+    `head` bytes at its beginning are given at the end.
+    """
+
+    def __init__(self, fs: FileSystem, path: str, head: int = 0) -> None:
+        self._fs = fs
+        self._fd = fs.create(path)
+        self._first: bytearray | None = bytearray(head) if head else None
+        self._pending = bytearray()
+        self._at = 0  # of what is pending
+        self.sums: list[int] = []
+        self.size = head
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Append."""
+        view = memoryview(data).cast("B")
+        self.size += len(view)
+        if self._first is not None and len(self._first) < BLOCK_BYTES:
+            fits = BLOCK_BYTES - len(self._first)
+            self._first += view[:fits]
+            view = view[fits:]
+            if not self._at and len(self._first) == BLOCK_BYTES:
+                self._at = BLOCK_BYTES
+                self.sums.append(0)
+        self._pending += view
+        if len(self._pending) >= _BUFFER_BYTES:
+            self._flush(len(self._pending) // BLOCK_BYTES * BLOCK_BYTES)
+
+    def _flush(self, size: int) -> None:
+        with memoryview(self._pending)[:size] as part:
+            self.sums += [zlib.crc32(part[at : at + BLOCK_BYTES]) for at in range(0, size, BLOCK_BYTES)]
+            write_all(self._fs, self._fd, part, self._at)
+        self._at += size
+        del self._pending[:size]
+
+    def finish(self, head: bytes = b"") -> None:
+        """Write what is left, sync, close."""
+        if self._first is not None:
+            self._first[: len(head)] = head
+            if self.sums:
+                self.sums[0] = zlib.crc32(self._first)
+            else:
+                self.sums.append(zlib.crc32(self._first))
+            write_all(self._fs, self._fd, self._first, 0)
+        if self._pending:
+            self._flush(len(self._pending))
+        self._fs.sync(self._fd)
+        self.close()
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            self._fs.close(fd)
+
+
+def npy_head(kind: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    """128 bytes that stand before an array's items in a file of npy 1.0."""
+    text = repr({"descr": kind.str, "fortran_order": False, "shape": shape})
+    body = text.encode().ljust(_NPY_BYTES - 11) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(body).to_bytes(2, "little") + body
+
+
+def npy(array: NDArray[Any]) -> bytes:
+    """A file of npy 1.0."""
+    return npy_head(array.dtype, array.shape) + np.ascontiguousarray(array).tobytes()
+
+
+class SegmentFull(Exception):  # noqa: N818
+    """What was to be added belongs into the next segment, or, if this one is empty, into more than one; nothing was written."""
+
+
+class SegmentWriter:
+    """Writes a segment's folder, under a name of its own until `finish`.
+
+    Holds one chunk, and 4 bytes for each block of 4,096.
+    """
+
+    def __init__(self, fs: FileSystem, folder: str, extras: Extras, max_bytes: int) -> None:
+        self._fs, self._folder, self._extras = fs, folder, extras
+        self._max_bytes = max_bytes
+        fs.mkdir(folder)
+        self._names: dict[str, SummedFile] = {}
+        self._records = self._file("records.rkyv")
+        self._ids = self._file("ids.npy", _NPY_BYTES)
+        self._columns = {name: self._file(f"extra-{name}.npy", _NPY_BYTES) for name in extras}
+        self._spool_path = os.path.join(folder, "entries.tmp")
+        self._spool = fs.create(self._spool_path)
+        self._spooled = 0
+        self.records = 0
+        self.journals: set[int] = set()
+
+    def _file(self, name: str, head: int = 0) -> SummedFile:
+        self._names[name] = SummedFile(self._fs, os.path.join(self._folder, name), head)
+        return self._names[name]
+
+    def add(self, results: Results, ids: NDArray[np.int64], extras: Mapping[str, NDArray[Any]]) -> None:
+        """Append records, whose ids are above all before.
+
+        Raises:
+            SegmentFull: begin another. UsageError: they do not fit into any. DamageError: their text is damaged.
+        """
+        lists, positions = encode_lists(results.generated_tasm, self._records.size)
+        n = len(results)
+        size = self._records.size + len(lists) + archive_layout.ENTRY_BYTES * (self.records + n) + 16
+        if (self.records or n > 1) and size > self._max_bytes:
+            raise SegmentFull
+        if size >= archive_layout.ARCHIVE_END:
+            raise UsageError("an archive holds less than 2 GiB", "results")
+        entries = entries_of(results, positions)
+        self._records.write(lists)
+        raw = entries.view(np.uint8).data
+        write_all(self._fs, self._spool, raw, self._spooled)
+        self._spooled += len(raw)
+        self._ids.write(np.ascontiguousarray(ids, "<i8").view(np.uint8).data)
+        for name, extra in self._extras.items():
+            self._columns[name].write(np.ascontiguousarray(extras[name], extra.kind).view(np.uint8).data)
+        self.journals.update(np.unique(ids >> layout.INDEX_BITS).tolist())
+        self.records += n
+
+    def finish(
+        self,
+        *,
+        name: str,
+        store_id: bytes,
+        contexts: Mapping[int, Context],
+        amendments: Iterable[bytes],
+        dropped: Mapping[str, int],
+    ) -> int:
+        """Complete the folder and sync it; returns the bytes of its files. `contexts` are those of the journals."""
+        self._write_entries()
+        kind = np.dtype("<i8")
+        self._records.finish()
+        self._ids.finish(npy_head(kind, (self.records,)))
+        for column, extra in self._extras.items():
+            self._columns[column].finish(npy_head(extra.kind, (self.records,)))
+        known: dict[str, int] = {}
+        pairs = []
+        for journal in sorted(self.journals):
+            text = json.dumps(contexts.get(journal, {}), sort_keys=True, ensure_ascii=False)
+            pairs.append((journal, known.setdefault(text, len(known))))
+        self._whole("journals.npy", npy(np.array(pairs, kind).reshape(-1, 2)))
+        self._whole("contexts.json", b"[" + ",\n".join(known).encode() + b"]\n")
+        lines = b"".join(amendments)
+        if lines:
+            self._whole("amendments.jsonl", lines)
+        sums = npy(np.array([s for file in self._names.values() for s in file.sums], "<u4"))
+        self._write("sums.npy", sums)
+        info = {
+            "ostinato_segment": layout.VERSION,
+            "store_id": store_id.hex(),
+            "name": name,
+            "records": self.records,
+            "files": [[file, summed.size] for file, summed in self._names.items()],
+            "dropped": dict(dropped),
+            "sums_crc32": zlib.crc32(sums),
+        }
+        signed = layout.signed(info)
+        self._write("segment.json", signed)
+        self._fs.sync_folder(self._folder)
+        return sum(summed.size for summed in self._names.values()) + len(sums) + len(signed)
+
+    def _write_entries(self) -> None:
+        """The entries from the spool, whose offsets depend on where they stand, and the root."""
+        fs, records = self._fs, self._records
+        records.write(bytes(-records.size % archive_layout.ENTRY_ALIGN))
+        for at in range(0, self._spooled, _ENTRIES * archive_layout.ENTRY_BYTES):
+            want = min(_ENTRIES * archive_layout.ENTRY_BYTES, self._spooled - at)
+            raw = bytearray()
+            while len(raw) < want:
+                part = fs.read_at(self._spool, want - len(raw), at + len(raw))
+                if not part:
+                    raise DamageError("the spool was cut short while it was written", source=self._spool_path)
+                raw += part
+            entries = np.frombuffer(raw, archive_layout.ENTRY)
+            fields = records.size + archive_layout.LIST_FIELD
+            places = fields + archive_layout.ENTRY_BYTES * np.arange(len(entries), dtype=np.int64)
+            entries["list_offset"] = entries["list_offset"].astype(np.int64) + 2**31 - places
+            records.write(raw)
+        records.write(archive_layout.ROOT.pack(-self._spooled, self.records))
+        fs.close(self._spool)
+        self._spool = -1
+        fs.unlink(self._spool_path)
+
+    def _whole(self, name: str, data: bytes) -> None:
+        file = self._file(name)
+        file.write(data)
+        file.finish()
+
+    def _write(self, name: str, data: bytes) -> None:
+        fd = self._fs.create(os.path.join(self._folder, name))
+        try:
+            write_all(self._fs, fd, data, 0)
+            self._fs.sync(fd)
+        finally:
+            self._fs.close(fd)
+
+    def close(self) -> None:
+        """Give all descriptors back; what is written stays, to be removed."""
+        for file in self._names.values():
+            file.close()
+        if self._spool >= 0:
+            self._fs.close(self._spool)
+            self._spool = -1
+
+
+class Part(NamedTuple):
+    """Records of one file: their ids and places, int64[n] each."""
+
+    ids: NDArray[np.int64]
+    places: NDArray[np.int64]
+
+
+class Segment:
+    """A segment: what it says of itself, and, once `open` was called, its records.
+
+    Attributes:
+        name, records, dropped: as segment.json says.
+        amendments: those of amendments.jsonl. problems: what is wrong with it, in words.
+        number: of its buffer, -1 before `open`. ids: int64[n], -1 for records that are damaged.
+    """
+
+    def __init__(self, fs: FileSystem, root: str, name: str, store_id: bytes) -> None:
+        """Read all but the records.
+
+        Raises:
+            DamageError: it cannot be read; names the file. OSError: as the system says.
+        """
+        self._fs, self._folder = fs, layout.segment_path(root, name)
+        self.name = name
+        self.problems: list[str] = []
+        if not stat.S_ISDIR(fs.status(self._folder).st_mode):
+            raise DamageError("expected a folder, no link and nothing else", source=self._folder)
+        source = self._path("segment.json")
+        info = layout.unsigned(self._read("segment.json"), source, "ostinato_segment")
+        try:
+            right = info["store_id"] == store_id.hex() and info["name"] == name
+            self.records = _count(info["records"])
+            self._sizes = _sizes(info["files"])
+            self.dropped = {kind: _count(n) for kind, n in dict(info["dropped"]).items()}
+            crc = _count(info["sums_crc32"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise DamageError(f"no segment: {error}", source=source) from None
+        if not right:
+            raise DamageError("it is of another store, or of another segment", source=source)
+        self._sums = self._read_sums(crc)
+        self._checked: dict[str, NDArray[np.uint8]] = {}
+        # as they were mapped: compacting removes the names under a reader
+        self._arrays: dict[str, NDArray[np.uint8]] = {}
+        self._columns: dict[str, NDArray[Any]] = {}
+        self._read_journals()
+        self.amendments = self._read_amendments()
+        self.number = -1
+        self.damaged = 0
+        self.ids: NDArray[np.int64] = np.empty(0, np.int64)
+        self.entries = 0  # where they begin
+        self._alive: NDArray[np.int64] | None = None
+
+    def open(self, buffers: Buffers, extras: Extras) -> None:
+        """Map the records, and check what is needed to find them. 1 GB/s of entries, text untouched.
+
+        Raises:
+            DamageError: they cannot be read at all; names the file. OSError: as the system says.
+        """
+        data = self._map("records.rkyv")
+        number = buffers.add(data, name=self._path("records.rkyv"), sums=self._sums["records.rkyv"])
+        try:
+            self._find_entries(buffers, data, number)
+            self._columns = {
+                column: self._array(f"extra-{column}.npy", extra.kind, (self.records,))
+                for column, extra in extras.items()
+            }
+        except BaseException:
+            buffers.drop([number])
+            raise
+        self.number = number
+
+    def _find_entries(self, buffers: Buffers, data: NDArray[np.uint8], number: int) -> None:
+        size = len(data)
+        source = self._path("records.rkyv")
+        if size < archive_layout.ROOT_BYTES:
+            raise DamageError("cut short", source=source)
+        count = self.records
+        offset = -archive_layout.ENTRY_BYTES * count
+        entries = size - archive_layout.ROOT_BYTES + offset
+        root = data[-archive_layout.ROOT_BYTES :].tobytes()
+        # a root that is damaged is not needed; one that is not must be right
+        hurt = buffers.verify(number, size - archive_layout.ROOT_BYTES, size)
+        if entries < 0 or entries % 8 or (archive_layout.ROOT.unpack(root) != (offset, count) and not hurt):
+            raise DamageError("the root is not what segment.json says", source=source)
+        self.entries = entries
+        bad_blocks = buffers.verify(number, entries, size)
+        bad = np.zeros(count, np.bool_)
+        for block in bad_blocks:
+            low = (block * BLOCK_BYTES - entries) // archive_layout.ENTRY_BYTES
+            high = ((block + 1) * BLOCK_BYTES - 1 - entries) // archive_layout.ENTRY_BYTES
+            bad[max(low, 0) : max(high, -1) + 1] = True
+        self._check_lists(data, bad, source)
+        ids = self._array("ids.npy", np.dtype("<i8"), (count,))
+        bad |= self._bad_items("ids.npy", count, 8)
+        if bad.any():
+            ids = np.where(bad, np.int64(-1), ids)
+            self.problems.append(f"{source}: {int(bad.sum())} records are damaged")
+        alive = ids[~bad] if bad.any() else ids
+        if len(alive) and not (alive[0] >= 0 and bool((alive[1:] > alive[:-1]).all())):
+            raise DamageError("ids do not rise", source=self._path("ids.npy"))
+        self.ids = ids
+        self.damaged = int(bad.sum())
+
+    def _check_lists(self, data: NDArray[np.uint8], bad: NDArray[np.bool_], source: str) -> None:
+        """Refuse lists that share bytes: what a file's text takes is then bounded by the file."""
+        from ostinato.archive import places_kernels as kernels
+
+        edges = np.flatnonzero(np.diff(np.concatenate([[True], bad, [True]])))
+        low = 0
+        for begin, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+            low = kernels.lists_in_order(data, self.entries, begin, end, low)
+            if low < 0:
+                raise DamageError("its instruction lists overlap", record=-1 - low, source=source)
+
+    def _read_journals(self) -> None:
+        pairs = self._array("journals.npy", np.dtype("<i8"), None)
+        self._require("journals.npy")
+        if pairs.ndim != 2 or pairs.shape[1] != 2:
+            raise DamageError("expected pairs", source=self._path("journals.npy"))
+        self._journals: NDArray[np.int64] = pairs[:, 0]
+        self._contexts_of: NDArray[np.int64] = pairs[:, 1]
+        self._require("contexts.json")
+        try:
+            found = json.loads(self._read("contexts.json"))
+            if not isinstance(found, list):
+                raise TypeError("expected a list")
+            self.contexts: list[Context] = [check_context(value) for value in found]
+        except (ValueError, TypeError, RecursionError) as error:
+            raise DamageError(f"no contexts: {error}", source=self._path("contexts.json")) from None
+
+    def place(self, ordinals: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The places of the records of these numbers; computed, since keeping them would take 8 bytes a record."""
+        return (np.int64(self.number) << np.int64(32)) + self.entries // 8 + STEP * ordinals
+
+    def part(self) -> Part:
+        """The records that can be read, as far as is known."""
+        from ostinato.kernels import aligned
+
+        n = len(self.ids)
+        places: NDArray[np.int64] = aligned(n, np.int64)  # goes back to the system when it is let go
+        for first in range(0, n, _ENTRIES):
+            end = min(first + _ENTRIES, n)
+            places[first:end] = self.place(np.arange(first, end, dtype=np.int64))
+        if not self.damaged:
+            return Part(self.ids, places)
+        here = self.ids >= 0
+        return Part(self.ids[here], places[here])
+
+    def find(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """int64[n]: which records here have these ids; -1 where none has, or it is damaged. O(n log records)."""
+        if not self.damaged:
+            here = self.ids
+        else:  # -1 stands among the ids, which rise without it
+            if self._alive is None:
+                self._alive = np.flatnonzero(self.ids >= 0)
+            here = self.ids[self._alive]
+        if not len(here):
+            return np.full(len(ids), -1, np.int64)
+        k = np.minimum(np.searchsorted(here, ids), len(here) - 1)
+        found = here[k] == ids
+        return np.where(found, k if self._alive is None else self._alive[k], -1)
+
+    def contexts_by_journal(self) -> dict[int, Context]:
+        """The context of each journal whose records are here."""
+        n = len(self.contexts)
+        pairs = zip(self._journals.tolist(), self._contexts_of.tolist(), strict=True)
+        return {journal: self.contexts[k] if 0 <= k < n else {} for journal, k in pairs}
+
+    def context_of(self, journal: int) -> Context | None:
+        """The context of a journal, None if it is not here. O(log n)."""
+        k = int(np.searchsorted(self._journals, journal))
+        if k == len(self._journals) or self._journals[k] != journal:
+            return None
+        number = int(self._contexts_of[k])
+        return self.contexts[number] if 0 <= number < len(self.contexts) else {}
+
+    def extras(self, ordinals: NDArray[np.int64]) -> tuple[dict[str, NDArray[Any]], NDArray[np.bool_]]:
+        """Extra columns of the records of these numbers, and which of them are damaged in one."""
+        out = {}
+        bad = np.zeros(len(ordinals), np.bool_)
+        for name, column in self._columns.items():
+            bad |= self._bad_among(f"extra-{name}.npy", ordinals, column.dtype.itemsize)
+            out[name] = column[ordinals]
+        return out, bad
+
+    def hurt(self, buffers: Buffers) -> bool:
+        """Has damage been found in its records so far?"""
+        return self.number >= 0 and bool(buffers.damaged_in(self.number))
+
+    def check(self, buffers: Buffers) -> list[str]:
+        """Compare every block of every file with its sum; returns what is wrong. 3 GB/s."""
+        problems = []
+        for file, size in self._sizes.items():
+            if file == "records.rkyv":
+                blocks = buffers.verify(self.number, 0, size)
+            else:
+                blocks = np.flatnonzero(self._bad_blocks_of(file)).tolist()
+            if blocks:
+                shown = ", ".join(map(str, blocks[:8])) + (", ..." if len(blocks) > 8 else "")
+                problems.append(f"{self._path(file)}: damaged blocks of {BLOCK_BYTES} bytes: {shown}")
+        return problems
+
+    def _path(self, file: str) -> str:
+        return os.path.join(self._folder, file)
+
+    def _read(self, file: str) -> bytes:
+        """A whole small file."""
+        try:
+            return self._fs.read(self._path(file), _TEXT_END)
+        except UsageError as error:  # a link, or larger than any
+            raise DamageError(error.cause, source=self._path(file)) from None
+
+    def _map(self, file: str) -> NDArray[np.uint8]:
+        try:
+            fd = self._fs.open(self._path(file))
+        except UsageError as error:
+            raise DamageError(error.cause, source=self._path(file)) from None
+        try:
+            size = self._fs.size(fd)
+            if size != self._sizes[file]:
+                raise DamageError(
+                    f"has {size:,} bytes, segment.json says {self._sizes[file]:,}", source=self._path(file)
+                )
+            return self._fs.map(fd, size)
+        finally:
+            self._fs.close(fd)
+
+    def _array(self, file: str, kind: np.dtype[Any], shape: tuple[int, ...] | None) -> NDArray[Any]:
+        """A mapped npy file of this kind and shape."""
+        source = self._path(file)
+        if file not in self._sizes:
+            raise DamageError(f"no segment: {file} is not named", source=self._path("segment.json"))
+        data = self._arrays[file] = self._map(file)
+        try:
+            stream = io.BytesIO(data[: 1 << 12].tobytes())
+            if np.lib.format.read_magic(stream) != (1, 0):
+                raise ValueError("expected npy 1.0")
+            found, fortran, has = np.lib.format.read_array_header_1_0(stream)
+            items = data[stream.tell() :]
+            if has != kind or fortran or (shape is not None and found != shape):
+                raise ValueError(f"expected {kind} of {shape}, got {has} of {found}")
+            if not all(type(k) is int and k >= 0 for k in found):
+                raise ValueError(f"a shape of {found}")
+            return items.view(kind).reshape(found)
+        except Exception as error:  # numpy's reader lets through whatever Python's parser raises
+            items = data[_NPY_BYTES:]
+            if shape and len(items) == math.prod(shape) * kind.itemsize and self._bad_blocks_of(file)[0]:
+                return items.view(kind).reshape(shape)  # the head alone is no reason to lose all
+            raise DamageError(f"no such array: {error}", source=source) from None
+
+    def _read_sums(self, crc: int) -> dict[str, NDArray[np.uint32]]:
+        source = self._path("sums.npy")
+        raw = self._read("sums.npy")
+        if zlib.crc32(raw) != crc:
+            raise DamageError("crc mismatch", source=source)
+        if len(raw) < _NPY_BYTES or (len(raw) - _NPY_BYTES) % 4:
+            raise DamageError("no such array", source=source)
+        sums = np.frombuffer(raw, "<u4", offset=_NPY_BYTES)
+        out, done = {}, 0
+        for file, size in self._sizes.items():
+            blocks = -(-size // BLOCK_BYTES)
+            out[file] = sums[done : done + blocks]
+            done += blocks
+        if done != len(sums):
+            raise DamageError("expected a sum for each block", source=source)
+        return out
+
+    def _bad_blocks_of(self, file: str) -> NDArray[np.bool_]:
+        data = self._map(file).data
+        sums = self._sums[file].tolist()
+        crc32 = zlib.crc32
+        return np.array(
+            [
+                crc32(data[at : at + BLOCK_BYTES]) != expected
+                for at, expected in zip(range(0, self._sizes[file], BLOCK_BYTES), sums, strict=True)
+            ],
+            np.bool_,
+        )
+
+    def _bad_items(self, file: str, count: int, itemsize: int) -> NDArray[np.bool_]:
+        """Which items of an npy file are in damaged blocks."""
+        bad = np.zeros(count, np.bool_)
+        for block in np.flatnonzero(self._bad_blocks_of(file)).tolist():
+            low = (block * BLOCK_BYTES - _NPY_BYTES) // itemsize
+            high = -(-((block + 1) * BLOCK_BYTES - _NPY_BYTES) // itemsize)
+            bad[max(low, 0) : max(high, 0)] = True
+        return bad
+
+    def _require(self, file: str) -> None:
+        if self._bad_blocks_of(file).any():
+            raise DamageError("crc mismatch", source=self._path(file))
+
+    def _bad_among(self, file: str, ordinals: NDArray[np.int64], itemsize: int) -> NDArray[np.bool_]:
+        """Which of these items of an npy file are in damaged blocks; blocks are compared when they are first read."""
+        states = self._checked.setdefault(file, np.zeros(len(self._sums[file]), np.uint8))
+        blocks = (_NPY_BYTES + ordinals * itemsize) // BLOCK_BYTES
+        fresh = np.unique(blocks[states[blocks] == 0])
+        if len(fresh):
+            data, sums = self._arrays[file].data, self._sums[file]
+            for block in fresh.tolist():
+                at = block * BLOCK_BYTES
+                right = zlib.crc32(data[at : at + BLOCK_BYTES]) == int(sums[block])
+                states[block] = 1 if right else 2
+                if not right:
+                    self.problems.append(f"{self._path(file)}: crc mismatch - at byte {at}")
+        return np.asarray(states[blocks] == 2)
+
+    def _read_amendments(self) -> list[SealedAmendment]:
+        if "amendments.jsonl" not in self._sizes:
+            return []
+        self._require("amendments.jsonl")
+        source = self._path("amendments.jsonl")
+        out = []
+        for line, text in enumerate(self._read("amendments.jsonl").splitlines(), 1):
+            try:
+                out.append(SealedAmendment.parse(text))
+            except (ValueError, TypeError, KeyError, RecursionError) as error:
+                raise DamageError(f"no amendment: {error}", line=line, source=source) from None
+        return out
+
+
+def _count(value: object) -> int:
+    if not is_count(value):
+        raise ValueError(f"no count: {value!r:.60}")
+    assert isinstance(value, int)
+    return value
+
+
+def _sizes(files: object) -> dict[str, int]:
+    """The sizes of a segment's files, in their order.
+
+    Raises:
+        ValueError, TypeError: that is none.
+    """
+    if not isinstance(files, list):
+        raise TypeError("`files` is no list")
+    sizes: dict[str, int] = {}
+    for file, size in files:
+        if not isinstance(file, str) or not _FILE.fullmatch(file) or file in sizes:
+            raise ValueError(f"a segment has no such file, or not twice: {file!r:.60}")
+        sizes[file] = _count(size)
+    for needed in _NEEDED:
+        if needed not in sizes:
+            raise ValueError(f"{needed} is not named")
+    return sizes
+
+
+class SealedAmendment:
+    """A line of amendments.jsonl: an amendment, what the record was before (None: unknown), and is it folded in?"""
+
+    __slots__ = ("amendment", "before", "folded")
+
+    def __init__(self, amendment: Amendment, before: BuildResult | None, folded: bool) -> None:
+        self.amendment, self.before, self.folded = amendment, before, folded
+
+    def dump(self) -> bytes:
+        """The line."""
+        a = self.amendment
+        value = {
+            "id": a.id,
+            "at": a.at,
+            "reason": a.reason,
+            "amendment": a.amendment,
+            "before": None if self.before is None else self.before.to_dict(),
+            "after": a.result.to_dict(),
+            "folded": self.folded,
+        }
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+    @classmethod
+    def parse(cls, line: bytes) -> SealedAmendment:
+        """The inverse.
+
+        Raises:
+            ValueError, TypeError, KeyError: it is none.
+        """
+        value = json.loads(line.decode())
+        numbers = [value[name] for name in ("amendment", "id", "at")]
+        if not all(type(n) is int and 0 <= n < 2**63 for n in numbers[:2]) or type(numbers[2]) is not int:
+            raise ValueError("`amendment`, `id` or `at`")
+        if not isinstance(value["reason"], str) or not isinstance(value["folded"], bool):
+            raise ValueError("`reason` or `folded`")
+        before = value["before"]
+        return cls(
+            Amendment(
+                numbers[0], numbers[1], numbers[2], value["reason"], BuildResult.from_dict(value["after"])
+            ),
+            None if before is None else BuildResult.from_dict(before),
+            value["folded"],
+        )
