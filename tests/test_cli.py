@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from ostinato import BuildResult, archive, jsonl
+from ostinato import BuildResult, Store, archive, jsonl
 from ostinato.cli.app import app
 from ostinato.data import triton_attempts
 from ostinato.replay import (
@@ -54,10 +54,26 @@ def data(*arguments: str) -> object:
 def test_help_names_every_command() -> None:
     said = ostinato("--help")
     assert said.returncode == 0
-    assert [c for c in ("info", "check", "show", "sample", "convert", "demo") if c not in said.stdout] == []
+    assert [c for c in COMMANDS if c not in said.stdout] == []
 
 
-@pytest.mark.parametrize("command", ["info", "check", "show", "sample", "convert", "demo", "warm"])
+COMMANDS = [
+    "append",
+    "check",
+    "compact",
+    "convert",
+    "demo",
+    "info",
+    "merge",
+    "sample",
+    "seal",
+    "show",
+    "tail",
+]
+COMMANDS += ["verify-copy", "warm"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command: str) -> None:
     result = CliRunner().invoke(app, [command, "--help"])
     assert (result.exit_code, "Usage" in result.output) == (0, True)
@@ -268,13 +284,16 @@ def test_the_demo_proves_that_nothing_changed(tmp_path: Path) -> None:
     figures = {name: said[name] for name in ("records", "compared", "batches")}  # type: ignore[index]
     assert figures == {"records": 20_997, "compared": 10_000, "batches": 420}
     assert said["trained_error"] < said["untrained_error"]  # type: ignore[index]
+    kept = {name: said[name] for name in ("killed", "lost", "twice")}  # type: ignore[index]
+    assert kept == {"killed": 1, "lost": 0, "twice": 0}
+    assert len(Store.open(said["store"], create=False)) == 20_997  # type: ignore[index]
     assert len(archive.open(tmp_path / "replay.rkyv")) == 10_000
 
 
 def test_the_demo_tells_a_person_what_to_type_next(tmp_path: Path) -> None:
     said = ostinato("demo", "--out", str(tmp_path / "replay.rkyv"))
     assert (said.returncode, said.stderr) == (0, "")
-    assert f"next:  ostinato show {tmp_path / 'replay.rkyv'}" in said.stdout
+    assert f"       ostinato show {tmp_path / 'replay.rkyv'}" in said.stdout
 
 
 def test_completion_works() -> None:
@@ -290,7 +309,7 @@ def test_completion_works() -> None:
     said = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False, env=environment
     )
-    assert sorted(said.stdout.split()) == ["check", "convert", "demo", "info", "sample", "show", "warm"]
+    assert sorted(said.stdout.split()) == COMMANDS
 
 
 def test_warm_leaves_nothing_to_compile_for_a_buffer() -> None:

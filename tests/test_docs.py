@@ -49,7 +49,7 @@ def test_every_command_the_readme_names_exists() -> None:
 
     from ostinato.cli.app import app
 
-    named = set(re.findall(r"^\$ ostinato (\w+)", README, re.MULTILINE))
+    named = set(re.findall(r"^\$ ostinato ([\w-]+)", README, re.MULTILINE))
     assert named <= set(get_command(app).commands)  # type: ignore[attr-defined]
     assert len(named) >= 5
 
@@ -88,7 +88,7 @@ def test_every_folder_and_module_is_in_the_architecture() -> None:
     source = ROOT / "src" / "ostinato"
     names = {p.name + ("/" if p.is_dir() else "") for p in source.iterdir() if not p.name.startswith("_")}
     names |= {f"{p.name}/" for p in ROOT.iterdir() if p.name in {"tests", "benchmarks", ".ci"}}
-    names |= {p.stem for part in ("archive", "replay") for p in (source / part).glob("[a-z]*.py")}
+    names |= {p.stem for part in ("archive", "replay", "store") for p in (source / part).glob("[a-z]*.py")}
     names = {n for n in names - {"py.typed"} if n == "vocabulary_kernels.py" or not n.endswith("_kernels")}
     assert [name for name in sorted(names) if f"`{name}`" not in text] == []
 

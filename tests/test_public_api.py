@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 
 import ostinato
-from ostinato import archive, replay
+from ostinato import archive, replay, store, testing
 
 SOURCE = Path(ostinato.__file__).parent
 MODULES = sorted(path for path in SOURCE.rglob("*.py") if "__pycache__" not in path.parts)
@@ -28,11 +28,14 @@ PUBLIC = {
         "RateLimitError",
         "ReplayBuffer",
         "Results",
+        "Store",
         "UsageError",
+        "VersionError",
         "Vocabulary",
         "archive",
         "replay",
         "reward",
+        "store",
     },
     archive: {"ArchiveWriter", "Deviation", "deviation", "dumps", "loads", "open", "read", "save"},
     replay: {
@@ -49,6 +52,7 @@ PUBLIC = {
         "Lifo",
         "LinearSchedule",
         "LowestPriority",
+        "MappedBuffer",
         "Mixture",
         "Oldest",
         "PerProgram",
@@ -69,6 +73,8 @@ PUBLIC = {
         "scale_free_priority",
         "td_priority",
     },
+    store: {"Cursor", "Extra", "Keep", "Records", "Sealed", "Store", "Writer"},
+    testing: {"FaultyFileSystem", "PowerLoss", "build_results", "instructions", "results"},
 }
 every_package = pytest.mark.parametrize("package", PUBLIC, ids=lambda package: package.__name__)
 
@@ -113,9 +119,10 @@ def test_the_errors_are_a_tree():
     assert [
         ostinato.UsageError.__mro__[1:3],
         ostinato.DamageError.__bases__,
+        ostinato.VersionError.__bases__,
         ostinato.EmptyBufferError.__bases__,
         ostinato.RateLimitError.__bases__,
-    ] == [(ostinato.OstinatoError, ValueError), *[(ostinato.OstinatoError,)] * 3]
+    ] == [(ostinato.OstinatoError, ValueError), *[(ostinato.OstinatoError,)] * 4]
 
 
 @every_package
@@ -197,6 +204,7 @@ LAYERS = [
     ["archive"],
     ["replay"],
     ["jsonl", "summary", "data"],
+    ["store"],
     [""],  # the package itself, which gives all of them their public names
     ["cli", "testing"],
 ]
