@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from ostinato.errors import DamageError, UsageError
 from ostinato.result import BuildResult, plain
 
 LINE_END = 1 << 26  # bytes; a longer line is refused before it is read whole
+
+T = TypeVar("T")
 
 
 def dump(result: BuildResult) -> bytes:
@@ -26,9 +28,18 @@ def parse(line: bytes) -> BuildResult:
     Raises:
         UsageError: it is none; says what is wrong and at which field.
     """
+    return BuildResult.from_dict(load(line))
+
+
+def load(line: bytes) -> Any:
+    """What JSON stands in a line.
+
+    Raises:
+        UsageError: none, or a field stands twice; says what is wrong.
+    """
     try:
         # str, not bytes: json would guess UTF-16 and UTF-32 too
-        return BuildResult.from_dict(json.loads(line.decode(), object_pairs_hook=_unique))
+        return json.loads(line.decode(), object_pairs_hook=_unique)
     except UnicodeDecodeError as error:
         raise UsageError(f"invalid UTF-8 in column {error.start + 1}") from None
     except json.JSONDecodeError as error:
@@ -51,12 +62,23 @@ def read(
     Raises:
         DamageError: a line is no build result; says which line and field.
     """
+    return (result for _, result in numbered(file, parse, skip=skip, source=source))
+
+
+def numbered(
+    file: BinaryIO,
+    of: Callable[[bytes], T],
+    *,
+    skip: Callable[[DamageError], None] | None = None,
+    source: str | None = None,
+) -> Iterator[tuple[int, T]]:
+    """`read`, with the number of each line (from 1), and with another `parse`."""
     for number, line in enumerate(_lines(file), 1):
         try:
             if len(line) >= LINE_END:
                 raise UsageError(f"{LINE_END:,} bytes or more")
             if line.strip():
-                yield parse(line)
+                yield number, of(line)
         except UsageError as error:
             damage = DamageError(error.cause, line=number, field=error.field, source=source)
             if skip is None:

@@ -33,7 +33,8 @@ def main() -> None:
             _leave_quietly()
         raise
     except DamageError as error:
-        _say(f"damaged: {error}{_hint(error)}", EXIT_DAMAGED, {"cause": error.cause, "offset": error.offset})
+        details: dict[str, object] = {"cause": error.cause, "offset": error.offset, "line": error.line}
+        _say(f"damaged: {error}{_hint(error)}", EXIT_DAMAGED, details)
     except UsageError as error:
         _say(f"error: {error}", EXIT_USAGE)
     except OstinatoError as error:
@@ -57,6 +58,9 @@ def _hint(error: DamageError) -> str:
     """What to do about a file that is something else."""
     if error.source is None or error.line is not None:
         return ""
+    store = _store_around(error.source)
+    if store:
+        return f"\n`ostinato check {store}` says what is wrong, and what `--repair` would do."
     try:
         with open(error.source, "rb") as file:
             first = file.read(1)
@@ -68,6 +72,15 @@ def _hint(error: DamageError) -> str:
     return (
         "\nThis looks like JSON lines: `ostinato convert` makes an archive of it." if looks_like_json else ""
     )
+
+
+def _store_around(source: str) -> str | None:
+    """The store's folder that a file stands in, or is."""
+    for folder in (source, *[os.path.normpath(os.path.join(source, *[".."] * k)) for k in (1, 2, 3)]):
+        names = ("journals", "segments")
+        if all(os.path.isdir(os.path.join(folder, name)) for name in names):
+            return folder
+    return None
 
 
 def _say(text: str, code: int, details: dict[str, object] | None = None) -> None:

@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
+import os
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from ostinato import archive
+from ostinato.errors import DamageError, UsageError
+from ostinato.results import Results
+from ostinato.store import Store
+
+if TYPE_CHECKING:
+    from ostinato.store.seal import Sealed
+
 File = Annotated[
     Path,
     typer.Argument(
-        metavar="FILE", help="An archive, such as replay.rkyv.", exists=True, dir_okay=False, readable=True
+        metavar="FILE",
+        help="An archive, such as replay.rkyv, or a store's folder.",
+        exists=True,
+        readable=True,
+    ),
+]
+Folder = Annotated[Path, typer.Argument(metavar="STORE", help="A store's folder.")]
+Wait = Annotated[
+    float,
+    typer.Option(
+        "--wait", min=0.0, metavar="S", help="How many seconds to wait for another process that seals."
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of text.")]
@@ -39,6 +60,150 @@ def print_json(data: Any) -> None:
     text = json.dumps(data, ensure_ascii=not utf8, separators=(",", ":"))
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
+
+
+def is_store(path: Path) -> bool:
+    """Is it a store's folder, be it damaged?"""
+    manifests = any((path / name).is_file() for name in ("MANIFEST", "MANIFEST.copy"))
+    return manifests or all((path / name).is_dir() for name in ("journals", "segments"))
+
+
+def need_store(path: Path) -> None:
+    """Refuse what is no store's folder.
+
+    Raises:
+        UsageError: it is none; says what it is.
+    """
+    if not path.is_dir():
+        what = "is a file, no store's folder" if path.exists() else "is not there"
+        raise UsageError(f"{path} {what}")
+    if not is_store(path):
+        raise UsageError(f"{path} is no store: it has no MANIFEST")
+
+
+def open_store(path: Path) -> Store:
+    """The store in this folder, which is there already.
+
+    Raises:
+        UsageError: there is none. DamageError: it cannot be read.
+    """
+    need_store(path)
+    try:
+        return Store.open(path, create=False)
+    except FileNotFoundError as error:
+        raise DamageError("it is missing", source=str(error.filename)) from None
+
+
+def read_archive(file: Path) -> Results:
+    """The build results of an archive.
+
+    Raises:
+        UsageError: it is a store's journal, which would pass for an archive of its last frame.
+    """
+    refuse_journal(file)
+    return archive.read(file)
+
+
+def refuse_journal(file: Path) -> None:
+    """Refuse a store's journal where a file is expected; its end looks like an archive."""
+    if file.is_file():
+        with file.open("rb") as opened:
+            if opened.read(7) == b"OSTJRNL":
+                raise UsageError(f"{file} is a journal of a store: give the store's folder")
+
+
+def read(file: Path) -> Results:
+    """The build results of an archive or a store; those of a store are `Records`.
+
+    What cannot be read in a store is left out, and told on standard error.
+    """
+    if not file.is_dir():
+        return read_archive(file)
+    with open_store(file) as store, busy("reading"):
+        return store.results()
+
+
+def problems_of(store: Store) -> list[str]:
+    """What is wrong with a store's files, as far as finding its records shows."""
+    from ostinato.store.fs import REAL
+    from ostinato.store.view import View
+
+    view = View(REAL, store.path)
+    view.refresh()
+    return view.problems()
+
+
+def json_line(data: Any) -> bytes:
+    """A line of JSON: UTF-8, or ASCII where a terminal reads, which other characters could command."""
+    text = json.dumps(data, ensure_ascii=_is_terminal(), separators=(",", ":"))
+    return text.encode() + b"\n"
+
+
+def _is_terminal() -> bool:
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def write_lines(lines: Iterable[bytes]) -> None:
+    """Lines on standard output, there when this returns."""
+    if sys.stdout is None:
+        raise UsageError("standard output is closed")
+    sys.stdout.flush()
+    sys.stdout.buffer.write(b"".join(lines))
+    sys.stdout.buffer.flush()
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without the warnings of the library, by who says the same in its own words."""
+    logger = logging.getLogger("ostinato")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def as_given(text: str, given: Path) -> str:
+    """A message of a store, with its folder named as the user did."""
+    return text.replace(f"{os.path.realpath(given)}{os.sep}", f"{given}{os.sep}")
+
+
+@contextlib.contextmanager
+def busy(what: str) -> Iterator[None]:
+    """A sign of life on standard error, for what cannot say how far it is."""
+    if not err.is_terminal:
+        yield
+        return
+    with err.status(what):
+        yield
+
+
+@contextlib.contextmanager
+def bar_of(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar as something to be called with (done, in all)."""
+    with progress() as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def say_sealed(path: Path, done: Sealed, json_wanted: bool) -> None:
+    """What sealing or compacting did."""
+    if json_wanted:
+        import dataclasses
+
+        print_json({"store": str(path), **dataclasses.asdict(done)})
+        return
+    words = [f"{number(done.records)} build results written to {number(done.segments)} segments"]
+    words += [f"{number(done.journals)} journals sealed"] if done.journals else []
+    words += [f"{number(done.removed)} build results removed"] if done.removed else []
+    words += [f"{number(done.folded)} corrections folded in"] if done.folded else []
+    words += [f"{number(done.torn)} torn tails dropped"] if done.torn else []
+    words += [f"{number(done.repeated)} repeated frames passed over"] if done.repeated else []
+    words += [f"{number(done.damaged)} damaged frames or records left out"] if done.damaged else []
+    words += [f"{number(done.aside)} files put into {path / 'aside'}"] if done.aside else []
+    nothing = not (done.records or done.journals or done.removed)
+    err.print(f"{path}: {'nothing to do' if nothing else ', '.join(words)}", soft_wrap=True, markup=False)
 
 
 def progress() -> Progress:

@@ -1,7 +1,9 @@
-"""ostinato demo: real build results through a replay buffer, drawn from, saved, loaded and compared."""
+"""ostinato demo: builders append real build results to a store, one is killed; a buffer replays them, is saved and compared."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -21,11 +23,15 @@ from ostinato.errors import OstinatoError
 from ostinato.replay import Batch, Oldest, Proportional, ReplayBuffer
 from ostinato.results import Columns, Results
 from ostinato.rewards import reward
+from ostinato.store import Store
 from ostinato.summary import Program, Summary, summarize
 
 CAPACITY = 10_000  # stage 3's buffer: the newest 10,000 results,
 TRIGGER = 50  # and a micro-finetune after every 50 new ones
 BATCH = 64
+BUILDERS = 3
+KILLED_AFTER = 2000  # results that the first builder appends before it is killed
+_BUILDER = "import sys; from ostinato.cli.demo import build; build(sys.argv[1], int(sys.argv[2]))"
 
 
 def demo(
@@ -35,14 +41,25 @@ def demo(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Feed 20,997 real build results through a buffer, draw and learn, save, reload, and prove nothing changed."""
+    """Three builders append 20,997 real build results to a store, one is killed; replay them, learn, save, and prove nothing
+    changed.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="ostinato-demo-")) if out_path is None else out_path.parent
+    store = Store.open(tempfile.mkdtemp(prefix="store-", dir=folder))
+    kept = fill(store)
     began = time.perf_counter()
-    results = triton_attempts()
+    results = in_order(store)
     summary = summarize(results)
     if not json:
         out.print(
             f"{number(len(results))} build results of {len(summary.programs)} programs, made by a search in "
             f"{len(summary.versions)} model versions, judged by the real Triton VM"
+        )
+        out.print(
+            f"appended to a store by {BUILDERS} processes at once, one by one, in {kept['seconds']:.1f} s; one of them got kill -9 "
+            f"after {number(KILLED_AFTER)} and another took its place: {number(kept['lost'])} of "
+            f"{number(kept['acknowledged'])} acknowledged lost, {number(kept['twice'])} twice",
+            soft_wrap=True,
         )
     # beta 1: the learner's means are to be right, so weights correct in full
     buffer = ReplayBuffer(CAPACITY, sampler=Proportional(beta=1.0), remover=Oldest(), seed=0)
@@ -56,7 +73,7 @@ def demo(
             batches += 1
     held = buffer.results()
     learning = Surprise().error(held), learner.error(held)
-    path = out_path or Path(tempfile.mkdtemp(prefix="ostinato-demo-")) / "replay.rkyv"
+    path = out_path or folder / "replay.rkyv"
     proof = save_and_compare(buffer, path)
     if json:
         print_json(
@@ -66,6 +83,8 @@ def demo(
                 "valid_in_buffer": buffer.valid_count(),
                 "untrained_error": learning[0],
                 "trained_error": learning[1],
+                "store": store.path,
+                **kept,
                 **proof,
             }
         )
@@ -89,9 +108,70 @@ def demo(
         f"{number(len(buffer))} build results equal, the bytes equal, the file canonical"
     )
     out.print(
-        f"\nnext:  ostinato show {path} --top 5\n       ostinato sample {path} --sampler proportional",
+        f"\nnext:  ostinato info {store.path}\n       ostinato show {path} --top 5\n"
+        f"       ostinato sample {path} --sampler proportional",
         soft_wrap=True,
     )
+
+
+def build(path: str, number_of: int) -> None:
+    """What a builder process does: go on where the last one of its number stopped, and say what was kept."""
+    store = Store.open(path, create=False)
+    mine = {"builder": str(number_of)}
+    records = store.results()
+    done = sum(records.context(i) == mine for i in range(len(records)))
+    with store.writer(context=mine) as writer:
+        for result in triton_attempts()[number_of + BUILDERS * done :: BUILDERS]:
+            writer.append(result)
+            print("kept", flush=True)
+
+
+def fill(store: Store) -> dict[str, Any]:
+    """Let the builders work, kill one, and count what is there.
+
+    Raises:
+        OstinatoError: a builder failed.
+    """
+
+    def start(number_of: int) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-c", _BUILDER, store.path, str(number_of)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE)
+
+    began = time.perf_counter()
+    builders = [start(k) for k in range(BUILDERS)]
+    acknowledged = 0
+    first = builders[0].stdout
+    assert first is not None
+    while acknowledged < KILLED_AFTER and first.readline():
+        acknowledged += 1
+    builders[0].kill()
+    acknowledged += first.read().count(b"\n")  # what it had said before it died
+    first.close()
+    builders[0].wait()
+    builders[0] = start(0)
+    for builder in builders:
+        said, _ = builder.communicate()
+        acknowledged += said.count(b"\n")
+        if builder.returncode:
+            raise OstinatoError(f"a builder ended with exit code {builder.returncode}")
+    seconds = time.perf_counter() - began
+    store.seal()
+    there = in_order(store).to_list()
+    wanted = triton_attempts().to_list()
+    return {
+        "builders": BUILDERS,
+        "killed": 1,
+        "acknowledged": acknowledged,
+        "lost": len(set(wanted) - set(there)),
+        "twice": len(there) - len(set(there)),
+        "seconds": seconds,
+    }
+
+
+def in_order(store: Store) -> Results:
+    """All records of a store by timestamp."""
+    records = store.results()
+    return records[np.argsort(records.timestamp, kind="stable")]
 
 
 class Surprise:

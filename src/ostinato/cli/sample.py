@@ -1,15 +1,26 @@
-"""ostinato sample: draw from a file as a trainer would."""
+"""ostinato sample: draw from a file or a store as a trainer would."""
 
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
-from ostinato import archive
-from ostinato.cli.common import File, Json, code, make_table, number, out, print_json
+from ostinato.cli.common import (
+    File,
+    Json,
+    busy,
+    code,
+    make_table,
+    number,
+    open_store,
+    out,
+    print_json,
+    read_archive,
+)
 from ostinato.replay import (
     Fifo,
     Greedy,
@@ -49,9 +60,8 @@ def sample(
     """Draw N build results from FILE.
 
     greedy takes the highest priorities, fifo the oldest, lifo the newest; the others draw by chance, with replacement,
-    per-program a program first and then one of its records in proportion to priorities.
+    per-program a program first and then one of its records in proportion to priorities. Of a store, `record` is its id.
     """
-    results = archive.read(file)
     chosen: dict[SamplerName, Sampler] = {
         SamplerName.greedy: Greedy(),
         SamplerName.proportional: Proportional(alpha=alpha, beta=beta),
@@ -61,9 +71,7 @@ def sample(
         SamplerName.fifo: Fifo(),
         SamplerName.lifo: Lifo(),
     }
-    buffer = ReplayBuffer(max(1, len(results)), sampler=chosen[sampler], seed=seed)
-    buffer.extend(results)
-    batch = buffer.sample(n)
+    batch = _buffer(file, chosen[sampler], seed).sample(n)
     if json:
         print_json(
             [
@@ -96,3 +104,14 @@ def sample(
         instructions = [code(result.generated_tasm, beside=88)] if wide else []
         table.add_row(*map(Text, (*cells, *instructions)))
     out.print(table)
+
+
+def _buffer(file: Path, sampler: Sampler, seed: int) -> ReplayBuffer:
+    """A buffer of all that is there."""
+    if file.is_dir():
+        with open_store(file) as store, busy("reading"):
+            return store.replay(max(1, len(store)), sampler=sampler, seed=seed)
+    results = read_archive(file)
+    buffer = ReplayBuffer(max(1, len(results)), sampler=sampler, seed=seed)
+    buffer.extend(results)
+    return buffer

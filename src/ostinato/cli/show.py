@@ -8,10 +8,21 @@ import numpy as np
 import typer
 from rich.text import Text
 
-from ostinato import archive
-from ostinato.cli.common import File, Json, code, make_table, number, out, percent, print_json, printable
+from ostinato.cli.common import (
+    File,
+    Json,
+    code,
+    make_table,
+    number,
+    out,
+    percent,
+    print_json,
+    printable,
+    read,
+)
 from ostinato.errors import UsageError
 from ostinato.results import Results
+from ostinato.store import Records
 from ostinato.summary import Program, summarize
 
 
@@ -30,7 +41,7 @@ def show(
 
     With --program: the best N valid results of that program, one below the other.
     """
-    results = archive.read(file)
+    results = read(file)
     programs = summarize(results).programs
     if program is not None:
         _one_program(results, _find(programs, program), top, json)
@@ -82,10 +93,11 @@ def _one_program(results: Results, p: Program, top: int, json: bool) -> None:
     out.print(
         f"program {p.tir_hash}: {number(p.attempts)} attempts, baseline {number(p.compiler_cycles)} cycles"
     )
+    ids = results.ids if isinstance(results, Records) else np.arange(len(results))
     for i in chosen.tolist():
         result = results[i]
         kind = "fallback" if result.fallback_used else f"model version {result.model_version}"
-        out.print(f"\n{number(result.clock_cycles)} cycles, {kind}, record {i}")
+        out.print(f"\n{number(result.clock_cycles)} cycles, {kind}, record {int(ids[i])}")
         for line in result.generated_tasm:
             out.print(f"    {printable(line)}", markup=False, soft_wrap=True)
     if not len(chosen):

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+import tempfile
+from pathlib import Path
 
 import numpy as np
 
 from ostinato import archive
+from ostinato.archive import layout
+from ostinato.archive.places import STEP, Buffers
 from ostinato.cli.common import err
 from ostinato.replay import (
     ByOutcome,
@@ -14,6 +18,7 @@ from ostinato.replay import (
     Greedy,
     KeepBest,
     LowestPriority,
+    MappedBuffer,
     Oldest,
     PerProgram,
     Proportional,
@@ -24,8 +29,10 @@ from ostinato.replay import (
     Window,
     scale_free_priority,
 )
+from ostinato.replay.runs import Runs
 from ostinato.result import BuildResult
 from ostinato.results import Results
+from ostinato.store import Store
 
 
 def warm() -> None:
@@ -73,6 +80,8 @@ def exercise() -> None:
     greedy.extend(Results.concat([results] * 50))
     greedy.sample(1)
     _exercise_others(results)
+    with tempfile.TemporaryDirectory(prefix="ostinato-warm-") as folder:
+        _exercise_store(Path(folder) / "store", record, results)
 
 
 def _exercise_others(results: Results) -> None:
@@ -102,3 +111,54 @@ def _exercise_others(results: Results) -> None:
         merging.extend(results)
     merging.sample(1).padded()
     scale_free_priority([1.0, 2.0], [0, 1])
+    _exercise_mapped(results)
+
+
+def _exercise_mapped(results: Results) -> None:
+    """What a buffer over a store's files calls."""
+    buffers = Buffers()
+    laid = []
+    for _ in range(2):
+        raw = archive.dumps(results)
+        data = np.zeros(len(raw) // 8 + 1, np.uint64).view(np.uint8)[: len(raw)]
+        data[:] = np.frombuffer(raw, np.uint8)
+        first = (len(raw) - layout.ROOT_BYTES - layout.ENTRY_BYTES * len(results)) >> 3
+        laid.append((buffers.add(data) << 32) + first + STEP * np.arange(len(results)))
+    ids = np.arange(len(results))
+    for remover, room in ((Oldest(), 60), (Oldest(), 20), (LowestPriority(), 20)):
+        buffer = MappedBuffer(room, buffers, sampler=Proportional(), remover=remover, seed=0)
+        for turn in range(2):
+            buffer.take_in(100 * turn + ids, laid[0])
+        drawn = buffer.sample(2).ids
+        buffer.update_priorities(np.concatenate([drawn, buffer.ids()[-1:]]), np.ones(3))
+        buffer.remove(drawn[:1])
+        buffer.amend(buffer.ids()[:1], laid[1][:1])
+        buffer.relocate([0], np.concatenate([ids, 100 + ids]), np.concatenate([laid[1], laid[1]]))
+        buffer.sample(2)
+    runs = Runs()
+    for k in range(1100):  # more than there is room for
+        runs.append(np.array([k]), np.array([2 * k]), np.array([k]), np.array([k]))
+
+
+def _exercise_store(folder: Path, record: BuildResult, results: Results) -> None:
+    """What reads journals, damage in them included, and segments; what seals, follows, corrects and compares."""
+    store = Store.open(folder)
+    with store.writer() as writer:
+        ids = writer.extend(results)
+        for _ in range(3):
+            writer.append(record)
+        journal = folder / "journals" / f"{writer.journal:06d}.journal"
+    raw = bytearray(journal.read_bytes())
+    raw[-200] ^= 1  # in the second last frame, so that the last one is looked for
+    journal.write_bytes(raw)
+    buffer = store.replay(100, sampler=Proportional(), remover=Oldest(), seed=0)
+    for _ in range(2):  # unsealed, then sealed
+        list(store.results()[-2:])
+        store.results().tokens(buffer.vocabulary)
+        buffer.sample(2)
+        store.amend(int(ids[0]), record, reason="warm", at=0)
+        store.seal()
+        buffer.refresh()
+        store.check()
+    archive.dumps(store.results())
+    store.close()
