@@ -1,6 +1,6 @@
 """`make bench`: runs everything, prints it, and writes benchmarks/results/.
 
-`python -m benchmarks core` or `replay` runs one of the two; `--quick` is small, for trying it out, and writes into a
+`python -m benchmarks core`, `replay` or `store` runs one of the three; `--quick` is small, for trying it out, and writes into a
 temporary folder instead.
 """
 
@@ -13,24 +13,28 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks import core, replay
+from benchmarks import core, replay, store
 
 RESULTS = Path(__file__).parent / "results"
-TITLES = {"core": "Archive and buffer", "replay": "The replay buffer beside its peers"}
+TITLES = {
+    "core": "Archive and buffer",
+    "store": "The store beside LMDB and SQLite",
+    "replay": "The replay buffer beside its peers",
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("what", nargs="*", help="core, replay; both when none is named")
+    parser.add_argument("what", nargs="*", help="core, store, replay; all when none is named")
     parser.add_argument("--quick", action="store_true", help="small and few, into a temporary folder")
     arguments = parser.parse_args()
     unknown = set(arguments.what) - set(TITLES)
     if unknown:
-        parser.error(f"expected core or replay, got {', '.join(sorted(unknown))}")
+        parser.error(f"expected core, store or replay, got {', '.join(sorted(unknown))}")
     folder = Path(tempfile.mkdtemp(prefix="ostinato-bench-")) if arguments.quick else RESULTS
     folder.mkdir(exist_ok=True)
     for name in arguments.what or TITLES:
-        figures = _core(arguments.quick) if name == "core" else _replay(arguments.quick)
+        figures = {"core": _core, "store": _store, "replay": _replay}[name](arguments.quick)
         _write(folder, name, figures)
     print(f"written to {folder}")
 
@@ -55,8 +59,13 @@ def _replay(quick: bool) -> dict[str, Any]:
     return replay.run(say=say)
 
 
+def _store(quick: bool) -> dict[str, Any]:
+    say("store: beside LMDB and SQLite" + ("" if quick else ", about four minutes"))
+    return store.run(store.QUICK if quick else store.FULL, say=say)
+
+
 def _write(folder: Path, name: str, figures: dict[str, Any]) -> None:
-    module = {"core": core, "replay": replay}[name]
+    module = {"core": core, "store": store, "replay": replay}[name]
     text = module.table(figures)
     (folder / f"{name}.json").write_text(json.dumps(figures, indent=1) + "\n")
     (folder / f"{name}.md").write_text(f"# {TITLES[name]}\n\n{text}")
