@@ -15,7 +15,11 @@ DOCS = Path(__file__).parent.parent / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 CHOOSING = (DOCS / "samplers-and-removers.md").read_text(encoding="utf-8")
 NOT_CHOSEN = {"Batch", "DEFAULT_PATH", "Draw", "Remover", "RemoverIndex", "Sampler", "SamplerIndex", "Scope"}
-NOT_CHOSEN |= {"MappedBuffer", "Stats", "Table"}  # what a buffer is made of and gives, not what is chosen for it
+NOT_CHOSEN |= {
+    "MappedBuffer",
+    "Stats",
+    "Table",
+}  # what a buffer is made of and gives, not what is chosen for it
 
 
 def blocks_of(text: str) -> list[str]:

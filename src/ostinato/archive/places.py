@@ -22,6 +22,7 @@ from ostinato.text import Index, Spans, Text, decode
 
 BLOCK_BYTES = 4096  # what a checksum is of: as much as the system reads at once
 STEP = layout.ENTRY_BYTES // 8  # between the places of neighbours
+_TEXT_BYTES = 1 << 24  # of text, from which it is asked whether that can be
 _TODO = 4096  # blocks compared with their sums at once; records looked at one by one
 _FEW = 512  # bytes: fewer than one record for so many of a buffer are looked at one by one
 _GOOD, _BAD = 2, 3  # as in places_kernels
@@ -253,6 +254,8 @@ class Buffers:
                 a[0], a[1], a[2], a[3], places, counts, starts, lengths, bad, todo, report
             ),
         )
+        if size > _TEXT_BYTES and _shares_bytes(tables, places, counts, lengths):
+            bad[:] = 1
         self._refuse(bad, places)
         return starts, lengths, size
 
@@ -295,6 +298,19 @@ class Buffers:
             f"{name + ': ' if name else ''}{int(bad.sum())} of {len(bad)} records cannot be read, the first at byte {at}",
             bad.view(np.bool_),
         )
+
+
+def _shares_bytes(
+    tables: _Tables, places: NDArray[np.int64], counts: NDArray[np.int64], lengths: NDArray[np.int32]
+) -> bool:
+    """Have these records, each counted once, more text than their buffers have bytes? Then strings of theirs overlap.
+
+    Only who makes sums to match can make such a file; without this its text would take n times its size.
+    """
+    ends = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])[np.concatenate([[0], np.cumsum(counts)])]
+    distinct, first = np.unique(places, return_index=True)
+    sizes = tables.addresses[1, np.unique(distinct >> 32)]
+    return int(np.diff(ends)[first].sum()) > int(sizes.sum())
 
 
 class PlacedText(Text):

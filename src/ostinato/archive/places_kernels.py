@@ -115,6 +115,18 @@ def read_stamps(bases: I64, sizes: I64, places: I64, stamps: U64) -> Any:
 
 
 @kernel
+def _ask_ahead(bases: I64, sizes: I64, place: Any) -> Any:
+    """Have the memory bring what stands about a list's beginning: its strings before, its records after."""
+    number, at = place >> 32, (place & _POSITION) << 3
+    if 0 <= number < len(bases) and at + _ENTRY <= sizes[number]:
+        data = bytes_at(bases[number], sizes[number])
+        begin = at + 32 + _signed(load_u64(data, at + 32))
+        prefetch(data, begin - 64)
+        prefetch(data, begin)
+        prefetch(data, begin + 64)
+
+
+@kernel
 def locate_text(
     bases: I64, sizes: I64, states: I64, blocks: I64, places: I64, counts: I64,
     starts: I64, lengths: I32, bad: U8, todo: I64, report: I64,
@@ -128,6 +140,8 @@ def locate_text(
     done: Any = 0
     total: Any = 0
     for i in range(len(places)):
+        if i + _AHEAD < len(places):
+            _ask_ahead(bases, sizes, places[i + _AHEAD])
         number, at = places[i] >> 32, (places[i] & _POSITION) << 3
         count = counts[i]
         bad[i] = 1

@@ -36,6 +36,7 @@ from ostinato.store.view import View
 
 SEGMENT_BYTES = 1 << 30
 _CHUNK = 1024
+_EMPTY = 256  # journals retired at once, since each takes a descriptor
 _WORDS, _TEXT = 1 << 20, 8 << 20  # instructions and bytes, about, of a chunk
 _LEFTOVER = re.compile(r"\..*\.tmp")
 KINDS = ("torn", "damaged", "repeated")
@@ -114,10 +115,10 @@ def seal(
     """Make segments of all journals that no writer holds; see `Store.seal`."""
     check_size(max_bytes)
     done = Sealed()
-    with locked(fs, root, wait_s):
+    with locked(fs, root, wait_s), contextlib.ExitStack() as held:
         clean(fs, root)
-        waiting = _closed(fs, root)
-        if waiting:
+        waiting, empty = _closed(fs, root, held)
+        if waiting or empty:
             # a journal whose name goes with the power must not leave a segment of its number, which is then taken again
             fs.sync_folder(os.path.join(root, layout.JOURNALS))
         total = sum(size for _, size in waiting)
@@ -133,6 +134,8 @@ def seal(
             written += size
             if progress is not None:
                 progress(written, total)
+        if empty:
+            _retire(fs, root, empty)
     return done
 
 
@@ -142,10 +145,14 @@ def check_size(max_bytes: int) -> None:
         raise UsageError(f"expected an int in [4096, 2**31 - 2**26], got {max_bytes!r}", "max_bytes")
 
 
-def _closed(fs: FileSystem, root: str) -> list[tuple[int, int]]:
-    """(number, size) of the journals that no writer holds, in order; those that never got a head are removed."""
+def _closed(fs: FileSystem, root: str, held: contextlib.ExitStack) -> tuple[list[tuple[int, int]], list[int]]:
+    """(number, size) of the journals that no writer holds, in order; and the numbers of some that are empty.
+
+    Of those the locks are held: whoever made one and has no lock yet must not begin to write.
+    """
     live = read_manifest(fs, root)
-    out = []
+    out: list[tuple[int, int]] = []
+    empty: list[int] = []
     for name in fs.names(os.path.join(root, layout.JOURNALS)):
         number = layout.journal_number(name)
         if not number or live.is_retired(number):
@@ -153,18 +160,28 @@ def _closed(fs: FileSystem, root: str) -> list[tuple[int, int]]:
         path = os.path.join(root, layout.JOURNALS, name)
         with contextlib.suppress(FileNotFoundError, UsageError), FORKS.held_off():
             fd = fs.open(path)
-            try:
+            keep(fd)
+            with contextlib.ExitStack() as closing:
+                closing.callback(give_back, fs, fd)
                 if not _lock_patiently(fs, fd):
                     continue
                 size = fs.size(fd)
-                if not size:
-                    # nothing was ever in it; whoever made it and has no lock yet goes on with another number
-                    fs.unlink(path)
-                    continue
-                out.append((number, size))
-            finally:
-                fs.close(fd)
-    return sorted(out)
+                if size:
+                    out.append((number, size))
+                elif len(empty) < _EMPTY:
+                    empty.append(number)
+                    held.enter_context(closing.pop_all())
+    return sorted(out), empty
+
+
+def _retire(fs: FileSystem, root: str, empty: list[int]) -> None:
+    """Give up the numbers of empty journals: ids that power loss took with their records are not used again."""
+    live = read_manifest(fs, root)
+    retired = add_ranges(live.retired, empty)
+    replace_manifest(fs, root, dataclasses.replace(live, generation=live.generation + 1, retired=retired))
+    for number in empty:
+        with contextlib.suppress(FileNotFoundError):
+            fs.unlink(layout.journal_path(root, number))
 
 
 def _lock_patiently(fs: FileSystem, fd: int) -> bool:

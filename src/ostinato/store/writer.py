@@ -99,7 +99,7 @@ class Writer:
         self._fd = -1
         self._number = self._at = self._index = self._salt = 0
         self._unsynced: list[int] = []  # journals that were left before they were synced
-        self._folder_synced = True
+        self._folder_synced = False
         self._dirty = False
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
@@ -305,6 +305,8 @@ class Writer:
                     opened=int(time.time()),
                 )
                 write_all(fs, fd, head, 0)
+                # else power loss could take the name, and its number be used again for other records
+                fs.sync_folder(os.path.dirname(path))
         except BaseException:
             with contextlib.suppress(OSError):
                 if mine:  # it is ours, and empty
@@ -318,7 +320,6 @@ class Writer:
         self._fd, self._number, self._salt = fd, number, salt
         self._at = self._start = len(head)
         self._index = 0
-        self._folder_synced = False
         return True
 
     def _encode(self, result: BuildResult) -> bytes:
@@ -431,9 +432,8 @@ class Writer:
                 fs.sync(self._fd)
                 self._dirty = False
             if not self._folder_synced:
-                # the store's own folder too: whoever made it may have died before
-                for folder in (os.path.join(self._root, layout.JOURNALS), self._root):
-                    fs.sync_folder(folder)
+                # whoever made the store may have died before
+                fs.sync_folder(self._root)
                 self._folder_synced = True
         except OSError:
             # pages that could not be written are forgotten by the system: what comes now goes elsewhere
