@@ -22,7 +22,7 @@ from ostinato.results import Results
 from ostinato.store import Store
 
 if TYPE_CHECKING:
-    from ostinato.store.seal import Sealed
+    from ostinato.store.upkeep import Sealed
 
 File = Annotated[
     Path,

@@ -12,8 +12,8 @@ from ostinato.store.cursor import Cursor
 from ostinato.store.manifest import Extra
 from ostinato.store.records import Records
 from ostinato.store.retention import Keep
-from ostinato.store.seal import Sealed
 from ostinato.store.store import Store
+from ostinato.store.upkeep import Sealed
 from ostinato.store.writer import Writer
 
 __all__ = ["Cursor", "Extra", "Keep", "Records", "Sealed", "Store", "Writer"]

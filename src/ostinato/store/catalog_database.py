@@ -21,9 +21,9 @@ from pathlib import Path
 
 from ostinato.errors import DamageError, UsageError, VersionError
 from ostinato.store import catalog_rows
-from ostinato.store.catalog_forks import FORKS
 from ostinato.store.catalog_rows import SCHEMA, Table
 from ostinato.store.catalog_session import BUSY_S, REPAIR, STEPS_A_LOOK, Patience, Session, translating
+from ostinato.store.forks import FORKS
 
 _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")  # sqlite.org/fileformat2.html, section 3
 

@@ -15,9 +15,11 @@ from typing import Any
 
 from ostinato import archive
 from ostinato.errors import DamageError, UsageError
-from ostinato.store import layout, manifest, seal
+from ostinato.store import layout, manifest, upkeep
+from ostinato.store.compact import compact
 from ostinato.store.fs import FileSystem
 from ostinato.store.manifest import Manifest, SegmentEntry
+from ostinato.store.seal import seal
 from ostinato.store.segment import Segment
 from ostinato.store.view import View, check_folder
 
@@ -51,7 +53,7 @@ class Report:
         return {**dataclasses.asdict(self), "ok": self.ok}
 
 
-def check(fs: FileSystem, root: str, progress: seal.Progress | None = None) -> Report:
+def check(fs: FileSystem, root: str, progress: upkeep.Progress | None = None) -> Report:
     """What `Store.check` gives.
 
     Raises:
@@ -83,7 +85,7 @@ def _somebody_seals(fs: FileSystem, root: str) -> bool:
     return False
 
 
-def _check(fs: FileSystem, root: str, progress: seal.Progress | None) -> Report:
+def _check(fs: FileSystem, root: str, progress: upkeep.Progress | None) -> Report:
     report = Report()
     try:
         check_folder(fs, root)
@@ -92,8 +94,8 @@ def _check(fs: FileSystem, root: str, progress: seal.Progress | None) -> Report:
         _check_segments(fs, root, live, report, progress)
         report.problems += [
             f"{layout.segment_path(root, name)}: its records are nowhere else, and MANIFEST does not name it (copied while in use?)"
-            for name in seal.unnamed_segments(fs, root, live)
-            if not seal.is_elsewhere(fs, root, live, name)
+            for name in upkeep.unnamed_segments(fs, root, live)
+            if not upkeep.is_elsewhere(fs, root, live, name)
         ]
         if not report.problems:
             view.refresh(thorough=True)
@@ -121,7 +123,7 @@ def _all_journals(fs: FileSystem, root: str) -> set[int]:
 
 
 def _check_segments(
-    fs: FileSystem, root: str, live: Manifest, report: Report, progress: seal.Progress | None
+    fs: FileSystem, root: str, live: Manifest, report: Report, progress: upkeep.Progress | None
 ) -> None:
     from ostinato.archive.places import Buffers
 
@@ -193,15 +195,15 @@ def repair(fs: FileSystem, root: str, *, wait_s: float = 10.0) -> Report:
         OstinatoError: another process seals. OSError: as the system says.
     """
     done = Report()
-    with seal.locked(fs, root, wait_s):
+    with upkeep.locked(fs, root, wait_s):
         live = _sound_manifest(fs, root, done)
         _sound_copy(fs, root, live, done)
         _drop_segments(fs, root, live, done)
         _adopt_segments(fs, root)
         _drop_journals(fs, root, done)
     before = set(_names(fs, root, layout.ASIDE))
-    sealed = seal.seal(fs, root, wait_s=wait_s)
-    sealed += seal.compact(fs, root, None, now=0, wait_s=wait_s, scrub=True)
+    sealed = seal(fs, root, wait_s=wait_s)
+    sealed += compact(fs, root, None, now=0, wait_s=wait_s, scrub=True)
     done.lost += sealed.damaged
     for name in sorted(set(_names(fs, root, layout.ASIDE)) - before):
         done.aside.append(f"{name}: damaged in parts; what could be read is sealed")
@@ -241,7 +243,7 @@ def _sound_manifest(fs: FileSystem, root: str, done: Report) -> Manifest:
             source=path,
         ) from None
     if why != "missing":
-        seal.put_aside(fs, root, path)
+        upkeep.put_aside(fs, root, path)
         done.aside.append(f"{layout.MANIFEST}: {why}; its copy is in its place")
     for name in (layout.JOURNALS, layout.SEGMENTS):
         with contextlib.suppress(FileExistsError):
@@ -256,7 +258,7 @@ def _sound_copy(fs: FileSystem, root: str, live: Manifest, done: Report) -> None
     if not _check_copy(fs, root):
         return
     if os.path.lexists(path):
-        seal.put_aside(fs, root, path)
+        upkeep.put_aside(fs, root, path)
         done.aside.append(f"{layout.MANIFEST_COPY}: damaged; made anew")
     fs.write(path, live.dumps())
 
@@ -289,10 +291,10 @@ def _drop_segments(fs: FileSystem, root: str, live: Manifest, done: Report) -> N
         segments=tuple(alive),
         retired=manifest.remove_numbers(live.retired, back),
     )
-    seal.replace_manifest(fs, root, new)
-    for name in [entry.name for entry in dropped] + seal.unnamed_segments(fs, root, live):
+    upkeep.replace_manifest(fs, root, new)
+    for name in [entry.name for entry in dropped] + upkeep.unnamed_segments(fs, root, live):
         with contextlib.suppress(FileNotFoundError):
-            seal.put_aside(fs, root, layout.segment_path(root, name))
+            upkeep.put_aside(fs, root, layout.segment_path(root, name))
 
 
 def _adopt_segments(fs: FileSystem, root: str) -> None:
@@ -301,7 +303,7 @@ def _adopt_segments(fs: FileSystem, root: str) -> None:
 
     live = manifest.read_manifest(fs, root)
     there = _all_journals(fs, root)
-    for name in seal.unnamed_segments(fs, root, live):
+    for name in upkeep.unnamed_segments(fs, root, live):
         path = layout.segment_path(root, name)
         try:
             segment = Segment(fs, root, name, live.store_id)
@@ -319,7 +321,7 @@ def _adopt_segments(fs: FileSystem, root: str) -> None:
             next_segment=max(live.next_segment, int(name) + 1),
             retired=manifest.add_ranges(live.retired, numbers),
         )
-        seal.replace_manifest(fs, root, live)
+        upkeep.replace_manifest(fs, root, live)
 
 
 def _journals_of(fs: FileSystem, root: str, live: Manifest, entries: list[SegmentEntry]) -> set[int]:
@@ -336,7 +338,7 @@ def _drop_journals(fs: FileSystem, root: str, done: Report) -> None:
     view.refresh(thorough=True)
     for journal in view.journals.values():
         if journal.ignored:
-            seal.put_aside(fs, root, journal.path)
+            upkeep.put_aside(fs, root, journal.path)
             done.aside.append("; ".join(journal.problems))
 
 
@@ -345,14 +347,13 @@ def _repair_catalog(fs: FileSystem, root: str, done: Report) -> None:
     if not os.path.lexists(path) or not _check_catalog(root):
         return
     from ostinato.store.catalog import SIDE_FILES, Catalog
-    from ostinato.store.store import contexts_of
 
     beside = os.path.join(root, f".{layout.CATALOG}.{secrets.token_hex(8)}.tmp")
 
     def swap() -> None:
         for suffix in ("", *SIDE_FILES):
             with contextlib.suppress(FileNotFoundError):
-                seal.put_aside(fs, root, path + suffix)
+                upkeep.put_aside(fs, root, path + suffix)
         fs.replace(beside, path)
         fs.sync_folder(root)
 
@@ -362,4 +363,4 @@ def _repair_catalog(fs: FileSystem, root: str, done: Report) -> None:
     view = View(fs, root)
     view.refresh()
     with Catalog(path) as catalog:
-        catalog.rebuild_contexts(contexts_of(view))
+        catalog.rebuild_contexts(view.contexts())

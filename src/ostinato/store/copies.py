@@ -6,7 +6,7 @@ Rule of this file: it only reads. The store's files are opened before the copy's
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,11 +21,11 @@ from ostinato.store import layout
 from ostinato.store.cursor import Cursor
 from ostinato.store.fs import FileSystem
 from ostinato.store.segment import Part
+from ostinato.store.upkeep import Progress
 from ostinato.store.view import View
 
 _CHUNK = 1 << 14
 
-Progress = Callable[[int, int], None]
 Mask = NDArray[np.bool_]
 
 

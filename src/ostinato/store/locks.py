@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from ostinato.store.catalog_forks import FORKS
+from ostinato.store.forks import FORKS
 from ostinato.store.fs import FileSystem
 
 _KEPT: set[int] = set()

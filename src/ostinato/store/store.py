@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import secrets
 import threading
 import time
 import weakref
@@ -20,15 +19,19 @@ from ostinato import archive, jsonl
 from ostinato.errors import DamageError, OstinatoError, UsageError
 from ostinato.result import BuildResult
 from ostinato.store import layout
-from ostinato.store import seal as sealing
+from ostinato.store.amendments import SealedAmendment
+from ostinato.store.compact import compact
+from ostinato.store.creation import create_store
 from ostinato.store.cursor import Cursor
 from ostinato.store.fs import REAL, FileSystem
 from ostinato.store.journal import Context
 from ostinato.store.manifest import Extra, Extras, Manifest, as_extras, read_manifest
+from ostinato.store.output import SEGMENT_BYTES
 from ostinato.store.records import Records, records_of, unseen
 from ostinato.store.retention import Keep
-from ostinato.store.seal import SEGMENT_BYTES, Progress, Sealed
-from ostinato.store.segment import Part, SealedAmendment
+from ostinato.store.seal import seal
+from ostinato.store.segment import Part
+from ostinato.store.upkeep import Progress, Sealed
 from ostinato.store.view import Change, View, check_folder, stretches
 from ostinato.store.writer import ROTATE_BYTES, Durability, Writer
 
@@ -39,13 +42,11 @@ if TYPE_CHECKING:
     from ostinato.store.check import Report
     from ostinato.store.following import StoreBuffer
     from ostinato.store.health import Health
-    from ostinato.store.program_rows import Program
     from ostinato.store.programs import Programs
     from ostinato.store.transfer import Merged
     from ostinato.vocabulary import Vocabulary
 
 _CHUNK = 1 << 16
-_CREATE_WAIT_S = 30.0
 
 
 class Store:
@@ -103,13 +104,13 @@ class Store:
                 raise FileNotFoundError(
                     2, "no store: it has no MANIFEST", os.path.join(root, layout.MANIFEST)
                 ) from None
-            found = _create(fs, root, wanted or {})
+            found = create_store(fs, root, wanted or {})
         except NotADirectoryError:
             raise UsageError(f"{root} is a file, not a store's folder", "path") from None
         check_folder(fs, root)
         if wanted is not None and wanted != found.extras:
             raise UsageError(
-                f"the store has the columns {_described(found.extras)}, not {_described(wanted)}", "extras"
+                f"the store has the columns {described(found.extras)}, not {described(wanted)}", "extras"
             )
         return cls(root, fs, found)
 
@@ -390,7 +391,7 @@ class Store:
         A journal with damage is put aside in the folder `aside` when all that can be read of it is sealed. Cost: 5 ns a byte;
         memory for a chunk, and 8 bytes a record of a segment.
         """
-        done = sealing.seal(self._fs, self._root, max_bytes=max_bytes, wait_s=wait_s, progress=progress)
+        done = seal(self._fs, self._root, max_bytes=max_bytes, wait_s=wait_s, progress=progress)
         self._note_contexts()
         return done
 
@@ -417,7 +418,7 @@ class Store:
         if keep is not None and not isinstance(keep, Keep):
             raise UsageError(f"expected a Keep, got {keep!r}", "keep")
         _check_seconds(now, "now")
-        return sealing.compact(
+        return compact(
             self._fs,
             self._root,
             keep,
@@ -542,7 +543,7 @@ class Store:
         Records of the other store that come while it is read may stay for the next time. A record comes as it is then: corrected
         there later, it must be corrected here too. Extra columns that this store does not have are left out, and named.
         """
-        from ostinato.store.transfer import merge
+        from ostinato.store.transfer import merge, merge_programs
 
         if not isinstance(other, Store):
             raise UsageError(f"expected a Store, got {type(other).__name__}", "other")
@@ -555,7 +556,7 @@ class Store:
             return merged
         problems: list[str] = []
         try:
-            problems += _merge_programs(other.programs, self.programs)
+            problems += merge_programs(other.programs, self.programs)
         except (OstinatoError, OSError) as error:  # the records are here by now
             problems.append(str(error))
         return dataclasses.replace(merged, problems=tuple(problems))
@@ -585,13 +586,13 @@ class Store:
         Cost: O(journals), from the files: the catalog, which has the same for whoever asks it in SQL, may not be there.
         """
         with self._reading() as (view, _, _):
-            items = contexts_of(view)
+            items = view.contexts()
         return sorted(number for number, context, _ in items if values.items() <= context.items())
 
     def _note_contexts(self) -> None:
         """Copy contexts that the catalog does not have yet; that it cannot be written harms nobody."""
         with self._reading() as (view, _, _):
-            items = contexts_of(view)
+            items = view.contexts()
         with contextlib.suppress(OstinatoError, OSError):
             self.catalog.put_contexts(items)
 
@@ -610,80 +611,7 @@ class Store:
             yield view, change, before
 
 
-def contexts_of(view: View) -> list[tuple[int, Context, int]]:
-    """(journal, context, opened) of every journal; 0 where it is not known any more when it was opened."""
-    out = [
-        (journal, context, 0)
-        for segment in view.segments.values()
-        for journal, context in segment.contexts_by_journal().items()
-    ]
-    out += [(j.number, j.context, j.opened or 0) for j in view.journals.values() if j.head is not None]
-    return out
-
-
-def _create(fs: FileSystem, root: str, extras: Extras) -> Manifest:
-    """Make a store; of several who try at once, one does."""
-    _make_folder(fs, root)
-    ours = {layout.LOCK, layout.MANIFEST, layout.MANIFEST_COPY, layout.JOURNALS, layout.SEGMENTS}
-    there = fs.names(root)
-    others = [n for n in there if n not in ours and not n.startswith(f".{layout.MANIFEST}.")]
-    if others:
-        with contextlib.suppress(FileNotFoundError):  # made meanwhile, by somebody who uses it already
-            return read_manifest(fs, root)
-    if layout.JOURNALS in there and (layout.ASIDE in others or layout.CATALOG in others):
-        raise _headless(root)
-    if others:
-        raise UsageError(f"{root} is no store, and holds other things ({others[0]} ...)", "path")
-    with sealing.locked(fs, root, _CREATE_WAIT_S):
-        with contextlib.suppress(FileNotFoundError):
-            return read_manifest(fs, root)
-        folders = [os.path.join(root, name) for name in (layout.JOURNALS, layout.SEGMENTS)]
-        for path in folders:
-            with contextlib.suppress(FileExistsError):
-                fs.mkdir(path)
-            if fs.names(path):
-                raise _headless(root)
-        new = Manifest(store_id=secrets.token_bytes(16), created=int(time.time()), extras=extras)
-        try:
-            sealing.replace_manifest(fs, root, new)
-        except OSError:
-            # names that could not be synced may go with the power even if a later sync succeeds: who tries again makes them
-            # anew. A folder that somebody uses already is not empty, and all stays
-            with contextlib.suppress(OSError):
-                for path in folders:
-                    fs.rmdir(path)
-                for name in (layout.MANIFEST, layout.MANIFEST_COPY):
-                    fs.unlink(os.path.join(root, name))
-            raise
-        return new
-
-
-def _make_folder(fs: FileSystem, root: str) -> None:
-    """Have the folder, on the disk."""
-    above = os.path.dirname(root)
-    try:
-        fs.mkdir(root)
-    except FileExistsError:
-        pass
-    except FileNotFoundError:
-        os.makedirs(above, exist_ok=True)
-        with contextlib.suppress(FileExistsError):
-            fs.mkdir(root)
-    try:
-        fs.sync_folder(above)
-    except OSError:
-        with contextlib.suppress(OSError):  # the same: to be made anew
-            fs.rmdir(root)
-        raise
-
-
-def _headless(root: str) -> DamageError:
-    return DamageError(
-        "MANIFEST is missing; `ostinato check --repair` makes it anew from what is there", source=root
-    )
-
-
-def _described(extras: Extras) -> str:
+def described(extras: Extras) -> str:
     def one(name: str, extra: Extra) -> str:
         return f"{name} {extra.kind}" + ("" if extra.default is None else f" = {extra.default}")
 
@@ -700,31 +628,6 @@ def _cursor(given: object) -> Cursor:
     if not isinstance(given, Cursor):
         raise UsageError(f"expected a Cursor, got {type(given).__name__}", "since")
     return given
-
-
-def _merge_programs(theirs: Programs, ours: Programs) -> Iterator[str]:
-    """Bring programs with the baselines that are not here yet; what does not come, in words."""
-
-    def said(row: Program) -> tuple[object, ...]:
-        return row.baseline, row.cycles, row.toolchain, row.recorded_at
-
-    for program in theirs:
-        known = {said(row) for row in ours.history(program.tir_hash)}
-        for row in theirs.history(program.tir_hash) or [program]:
-            if said(row) in known:
-                continue
-            try:
-                ours.put(
-                    row.tir_hash,
-                    tir=row.tir,
-                    name=row.name,
-                    baseline=row.baseline,
-                    cycles=row.cycles,
-                    toolchain=row.toolchain,
-                    at=row.recorded_at,
-                )
-            except UsageError as error:
-                yield f"program {row.tir_hash.hex()}: {error}"
 
 
 _STORES: weakref.WeakSet[Store] = weakref.WeakSet()

@@ -17,15 +17,18 @@ from ostinato.errors import OstinatoError, UsageError
 from ostinato.files import replace_file
 from ostinato.rewards import reward
 from ostinato.store import layout
-from ostinato.store.catalog_forks import FORKS
 from ostinato.store.cursor import Cursor
+from ostinato.store.forks import FORKS
 from ostinato.store.fs import FileSystem
 from ostinato.store.journal import Context
 from ostinato.store.locks import give_back, keep
 from ostinato.store.manifest import Manifest, add_ranges, read_manifest
+from ostinato.store.output import SEGMENT_BYTES, Output
+from ostinato.store.program_rows import Program
+from ostinato.store.programs import Programs
 from ostinato.store.retention import best_ids
-from ostinato.store.seal import KINDS, SEGMENT_BYTES, Output, clean, locked, replace_manifest
 from ostinato.store.segment import Part
+from ostinato.store.upkeep import KINDS, clean, locked, replace_manifest
 from ostinato.store.view import View
 from ostinato.store.writer import is_at
 
@@ -237,3 +240,28 @@ def _copy(
             own = np.arange(new, new + len(ids))
             output.write(other, own, places, extras)
             new += len(ids)
+
+
+def merge_programs(theirs: Programs, ours: Programs) -> Iterator[str]:
+    """Bring programs with the baselines that are not here yet; what does not come, in words."""
+
+    def said(row: Program) -> tuple[object, ...]:
+        return row.baseline, row.cycles, row.toolchain, row.recorded_at
+
+    for program in theirs:
+        known = {said(row) for row in ours.history(program.tir_hash)}
+        for row in theirs.history(program.tir_hash) or [program]:
+            if said(row) in known:
+                continue
+            try:
+                ours.put(
+                    row.tir_hash,
+                    tir=row.tir,
+                    name=row.name,
+                    baseline=row.baseline,
+                    cycles=row.cycles,
+                    toolchain=row.toolchain,
+                    at=row.recorded_at,
+                )
+            except UsageError as error:
+                yield f"program {row.tir_hash.hex()}: {error}"

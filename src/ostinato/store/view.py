@@ -21,19 +21,16 @@ from ostinato.archive.places import STEP, Buffers, DamagedPlaces
 from ostinato.archive.writing import dumps
 from ostinato.errors import DamageError, OstinatoError, UsageError
 from ostinato.result import BuildResult
-from ostinato.store import journal as journals
 from ostinato.store import layout
-from ostinato.store.catalog_forks import FORKS
 from ostinato.store.cursor import Cursor
-from ostinato.store.fs import FileSystem, read_all
-from ostinato.store.journal import Amendment, Context, Skip
+from ostinato.store.fs import FileSystem
+from ostinato.store.journal import Amendment, Context
 from ostinato.store.manifest import extras_dtype, read_manifest
+from ostinato.store.open_journal import OpenJournal, aligned_bytes
 from ostinato.store.segment import Part, Segment
 
 _LOG = logging.getLogger("ostinato")
-_MAPPED = 1 << 16  # bytes; smaller journals are read into memory, since a mapping costs a descriptor
 _TRIES = 1000
-_LOOKS = 3  # more, before a lock that cannot be had is a writer's
 _SETTLED_S = 2.0  # after so long a folder's time of change tells of every change
 _LOW = layout.INDEX_END - 1
 _SHOWN = 100  # damaged places of a journal that are told one by one
@@ -57,53 +54,6 @@ class Change:
 
     def __bool__(self) -> bool:
         return bool(self.added or self.left or self.amended)
-
-
-class OpenJournal:
-    """A journal as far as it has been read."""
-
-    def __init__(self, number: int, path: str) -> None:
-        self.number = number
-        self.path = path
-        self.head: journals.Head | None = None
-        self.context: Context = {}
-        self.opened: int | None = None
-        self.buffer = -1
-        self.size = 0  # of what has been looked at
-        self.at = self.index = 0
-        self.closed = False
-        self.ignored = False  # not ours, or both heads are damaged
-        self.problems: list[str] = []
-        self.skipped: list[Skip] = []
-        self.amendments: list[Amendment] = []
-        self.parts: list[journals.Frames] = []
-        self.records = 0
-
-    @property
-    def frames(self) -> journals.Frames:
-        """All good frames so far."""
-        if not self.parts:
-            return journals.Frames.empty()
-        if len(self.parts) > 1:
-            whole = [
-                np.concatenate([getattr(p, n) for p in self.parts]) for n in ("first", "count", "entries")
-            ]
-            self.parts = [journals.Frames(*whole)]
-        return self.parts[0]
-
-    def part(self, frames: journals.Frames) -> Part:
-        """The records of these frames."""
-        counts = frames.count
-        n = int(counts.sum())
-        base = np.int64(self.number << layout.INDEX_BITS)
-        here = np.int64(self.buffer) << np.int64(32)
-        if n == len(counts):
-            return Part(frames.first + base, frames.entries // 8 + here)
-        inside = np.arange(n) - np.repeat(np.cumsum(counts) - counts, counts)
-        return Part(
-            np.repeat(frames.first, counts) + inside + base,
-            np.repeat(frames.entries // 8, counts) + STEP * inside + here,
-        )
 
 
 class View:
@@ -251,7 +201,9 @@ class View:
                     if size == journal.size and size and not thorough:
                         continue
                     before = journal.index
-                    part = self._read(journal, patient=thorough)
+                    corrections = len(journal.amendments)
+                    part = journal.read_on(self._fs, self.buffers, self.manifest, patient=thorough)
+                    self._amendments_came |= len(journal.amendments) > corrections
                 except UsageError as error:  # a link, a pipe
                     journal.problems.append(str(error))
                     journal.ignored = True
@@ -259,9 +211,8 @@ class View:
                 except FileNotFoundError:
                     if journal.records:
                         raise
-                    journal.ignored = (
-                        True  # given up by its writer before it held anything, or sealed meanwhile
-                    )
+                    # given up by its writer before it held anything, or sealed meanwhile
+                    journal.ignored = True
                     del self.journals[journal.number]
                     continue
                 if part is not None:
@@ -274,89 +225,6 @@ class View:
                 self.cursor = self.cursor.union(seen)
             if any(j.closed or j.ignored for j in self._growing):
                 self._growing = [j for j in self._growing if not (j.closed or j.ignored)]
-
-    def _read(self, journal: OpenJournal, *, patient: bool) -> Part | None:
-        """Read on in a journal; returns its new records. `patient`: who has its lock may be about to seal it, and no writer."""
-        fs = self._fs
-        closed = False  # believed when all is read: who is closed is not looked at again
-        data = None
-        with FORKS.held_off():  # a child that is forked now would keep the lock
-            fd = fs.open(journal.path)
-            try:
-                size = fs.size(fd)
-                if size:  # before, its writer may not hold its lock yet
-                    closed = fs.lock(fd, shared=True)
-                    for _ in range(_LOOKS if patient else 0):
-                        if closed:
-                            break
-                        time.sleep(0.0005)
-                        closed = fs.lock(fd, shared=True)
-                    size = fs.size(fd)  # what came before it was closed
-                if size < _MAPPED:
-                    data = _aligned(read_all(fs, fd, size))
-                    size = len(data)
-            finally:
-                fs.close(fd)
-        if size >= layout.FILE_END:
-            journal.problems.append(f"{journal.path}: no journal: it has 2 GiB or more")
-            journal.ignored = True
-            return None
-        if data is None:
-            # of its own: before Python 3.13 a mapping keeps the descriptor, and with it the lock
-            fd = fs.open(journal.path)
-            try:
-                data = fs.map(fd, size)
-            finally:
-                fs.close(fd)
-        if journal.head is None and not self._read_head(journal, data, closed):
-            journal.size, journal.closed = size, closed
-            return None
-        assert journal.head is not None
-        scanned = journals.scan(data, journal.head, at=journal.at, index=journal.index, closed=closed)
-        journal.size, journal.closed = size, closed
-        journal.at, journal.index = scanned.at, scanned.index
-        journal.skipped += scanned.skipped
-        journal.amendments += scanned.amendments
-        self._amendments_came |= bool(scanned.amendments)
-        if not len(scanned.frames.first):
-            return None
-        if journal.buffer < 0:
-            journal.buffer = self.buffers.add(data, name=journal.path)
-        else:
-            self.buffers.replace(journal.buffer, data)
-        journal.parts.append(scanned.frames)
-        journal.records += int(scanned.frames.count.sum())
-        return journal.part(scanned.frames)
-
-    def _read_head(self, journal: OpenJournal, data: NDArray[np.uint8], closed: bool) -> bool:
-        raw = data[: layout.CONTEXT_AT + layout.CONTEXT_END].tobytes()
-        try:
-            head = journals.parse_head(raw, journal.path)
-        except DamageError as error:
-            journal.problems.append(str(error))
-            journal.ignored = True
-            return False
-        if head is None or len(data) < head.start:
-            if closed and len(data):
-                journal.skipped.append(Skip("torn", 0, len(data), "its writer was stopped at once"))
-            return False
-        if head.number != journal.number or head.store_id != self.manifest.store_id:
-            journal.problems.append(f"{journal.path}: it is of another store, or another journal's copy")
-            journal.ignored = True
-            return False
-        if head.extras_bytes != extras_dtype(self.manifest.extras).itemsize:
-            journal.problems.append(f"{journal.path}: its extra columns are not the store's")
-            journal.ignored = True
-            return False
-        if journals.head_is_damaged(raw):
-            journal.problems.append(f"{journal.path}: one of the two heads is damaged")
-        context = journals.parse_context(head, raw)
-        if context is None:
-            journal.problems.append(f"{journal.path}: the context is damaged")
-        else:
-            journal.context, journal.opened = context
-        journal.head, journal.at = head, head.start
-        return True
 
     # --- amendments -----------------------------------------------------------------------------------------
 
@@ -414,7 +282,7 @@ class View:
         if not amendments:
             return
         data = np.frombuffer(dumps([a.result for a in amendments]), np.uint8)
-        number = self.buffers.add(_aligned(data.tobytes()), name="amendments")
+        number = self.buffers.add(aligned_bytes(data.tobytes()), name="amendments")
         self._laid.append(number)
         at = len(data) - 8 - 96 * len(amendments)
         for k, amendment in enumerate(amendments):
@@ -511,6 +379,17 @@ class View:
             if found is not None:
                 return found
         return {}
+
+    def contexts(self) -> list[tuple[int, Context, int]]:
+        """(journal, context, opened) of every journal; 0 where it is not known any more when it was opened."""
+        out = [
+            (journal, context, 0)
+            for segment in self.segments.values()
+            for journal, context in segment.contexts_by_journal().items()
+        ]
+        return out + [
+            (j.number, j.context, j.opened or 0) for j in self.journals.values() if j.head is not None
+        ]
 
     def extras(self, ids: NDArray[np.int64]) -> tuple[dict[str, NDArray[Any]], NDArray[np.bool_]]:
         """The extra columns of these records, an array [n] for each; and of which records they cannot be read."""
@@ -627,14 +506,6 @@ def stretches(ids: NDArray[np.int64]) -> list[tuple[int, int]]:
 
 def _stamp(status: os.stat_result) -> tuple[int, ...]:
     return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size
-
-
-def _aligned(data: bytes) -> NDArray[np.uint8]:
-    """Bytes in memory of our own that begins at a multiple of 8."""
-    out = np.empty(len(data) // 8 + 1, np.uint64).view(np.uint8)[: len(data)]
-    out[:] = np.frombuffer(data, np.uint8)
-    out.flags.writeable = False
-    return out
 
 
 def _missing(error: FileNotFoundError) -> DamageError:

@@ -28,7 +28,7 @@ from ostinato.errors import OstinatoError, UsageError
 from ostinato.result import BuildResult
 from ostinato.results import Results
 from ostinato.store import journal, layout
-from ostinato.store.catalog_forks import FORKS
+from ostinato.store.forks import FORKS
 from ostinato.store.fs import FileSystem, write_all
 from ostinato.store.manifest import Extras, Manifest, extras_dtype
 

@@ -35,7 +35,7 @@ import shutil
 import stat
 import threading
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -43,11 +43,10 @@ from numpy.typing import NDArray
 
 from ostinato.errors import UsageError
 from ostinato.store.fs import Bytes, FileSystem
+from ostinato.testing.disk import Disk, File, Folder, Keep, Luck, Node, Place, walk
 
-Keep: TypeAlias = Literal["none", "random", "all"]
 Fault: TypeAlias = int | Literal["short", "crash"]
 
-SECTOR = 512
 MUTATING = frozenset({"create", "write_at", "sync", "sync_folder", "replace", "unlink", "mkdir", "rmdir"})
 
 
@@ -84,9 +83,9 @@ class FaultyFileSystem(FileSystem):
         self.calls = 0
         self._root = os.path.abspath(root)
         self._rng = np.random.default_rng(0) if rng is None else rng
-        self._disk = _Disk()
+        self._disk = Disk()
         self._faults: list[_Fault] = []
-        self._opened: dict[int, tuple[str, _File]] = {}
+        self._opened: dict[int, tuple[str, File]] = {}
         self._lost = False
         self._mutex = threading.RLock()
 
@@ -135,17 +134,17 @@ class FaultyFileSystem(FileSystem):
             if keep == "all":
                 return
             self._adopt_all(self._disk.root, self._root)
-            visible = dict(_walk(self._disk.root.visible, "visible"))
-            luck = _Luck(keep, self._rng if rng is None else rng)
+            visible = dict(walk(self._disk.root.visible, "visible"))
+            luck = Luck(keep, self._rng if rng is None else rng)
             self._disk.settle(luck)
-            self._rewrite(visible, dict(_walk(self._disk.root.durable, "durable")), luck)
+            self._rewrite(visible, dict(walk(self._disk.root.durable, "durable")), luck)
 
     # The primitives
 
     def create(self, path: str) -> int:
         with self._calling("create", path):
             fd = super().create(path)
-            file = _File(bytearray())
+            file = File(bytearray())
             self._opened[fd] = path, file
             self._disk.change({self._place(path): file})
             return fd
@@ -154,7 +153,7 @@ class FaultyFileSystem(FileSystem):
         with self._calling("open", path):
             fd = super().open(path)
             file = self._node(path)
-            assert isinstance(file, _File)
+            assert isinstance(file, File)
             self._opened[fd] = path, file
             return fd
 
@@ -234,7 +233,7 @@ class FaultyFileSystem(FileSystem):
     def mkdir(self, path: str) -> None:
         with self._calling("mkdir", path):
             super().mkdir(path)
-            self._disk.change({self._place(path): _Folder()})
+            self._disk.change({self._place(path): Folder()})
 
     def rmdir(self, path: str) -> None:
         with self._calling("rmdir", path):
@@ -247,12 +246,12 @@ class FaultyFileSystem(FileSystem):
             folder = self._node(path)
             try:
                 with self._calling("sync_folder", path) as fault:
-                    if not isinstance(folder, _Folder):
+                    if not isinstance(folder, Folder):
                         super().sync_folder(path)  # which says why not
                     elif fault != "crash":
                         self._disk.sync(folder)
             except OSError:
-                if isinstance(folder, _Folder):
+                if isinstance(folder, Folder):
                     self._disk.fail_to_sync(folder)
                 raise
 
@@ -289,7 +288,7 @@ class FaultyFileSystem(FileSystem):
                     self.crash(keep=fault.keep)
                     raise PowerLoss(f"the power was lost during call {len(self.log)}, {name} of {path}")
 
-    def _file(self, fd: int) -> tuple[str, _File]:
+    def _file(self, fd: int) -> tuple[str, File]:
         with self._mutex:
             self._check_power()
             if fd not in self._opened:
@@ -305,59 +304,59 @@ class FaultyFileSystem(FileSystem):
             raise UsageError(f"{path} is outside of {self._root}", "path")
         return parts
 
-    def _node(self, path: str) -> _Node | None:
+    def _node(self, path: str) -> Node | None:
         """What stands there; None if nothing does, or nothing that is modelled."""
-        node: _Node | None = self._disk.root
+        node: Node | None = self._disk.root
         real = self._root
         for name in self._parts(path):
-            if not isinstance(node, _Folder):
+            if not isinstance(node, Folder):
                 return None
             real = os.path.join(real, name)
             node = self._adopt(node, name, real)
         return node
 
-    def _place(self, path: str) -> _Place:
+    def _place(self, path: str) -> Place:
         folder = self._node(os.path.dirname(os.path.abspath(path)))
-        if not isinstance(folder, _Folder):
+        if not isinstance(folder, Folder):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
         return folder, os.path.basename(path)
 
-    def _adopt(self, folder: _Folder, name: str, real: str) -> _Node | None:
+    def _adopt(self, folder: Folder, name: str, real: str) -> Node | None:
         """The node of a name; one that somebody else made is taken for synced."""
         if name not in folder.visible:
             try:
                 mode = os.lstat(real).st_mode
             except OSError:
                 return None
-            node = _Folder() if stat.S_ISDIR(mode) else _File() if stat.S_ISREG(mode) else None
+            node = Folder() if stat.S_ISDIR(mode) else File() if stat.S_ISREG(mode) else None
             if node is not None:
                 folder.visible[name] = folder.durable[name] = node
         return folder.visible.get(name)
 
-    def _adopt_all(self, folder: _Folder, real: str) -> None:
+    def _adopt_all(self, folder: Folder, real: str) -> None:
         names = sorted(os.listdir(real))
         for gone in folder.visible.keys() - set(names):  # others removed it
             del folder.visible[gone]
             folder.durable.pop(gone, None)
         for name in names:
             node = self._adopt(folder, name, os.path.join(real, name))
-            if isinstance(node, _Folder):
+            if isinstance(node, Folder):
                 self._adopt_all(node, os.path.join(real, name))
 
-    def _remember(self, node: _Node | None, path: str) -> None:
+    def _remember(self, node: Node | None, path: str) -> None:
         """Keep the bytes of a file that loses its name, for the case that it gets it back."""
-        if isinstance(node, _File) and node.durable is None:
+        if isinstance(node, File) and node.durable is None:
             with open(path, "rb") as file:
                 node.durable = bytearray(file.read())
                 node.size = len(node.durable)
 
     # After the loss
 
-    def _rewrite(self, visible: dict[str, _Node], durable: dict[str, _Node], luck: _Luck) -> None:
+    def _rewrite(self, visible: dict[str, Node], durable: dict[str, Node], luck: Luck) -> None:
         """Make the folder hold `durable`, in new files where anything is different."""
         contents: dict[str, bytes] = {}
         for path, node in durable.items():
-            if isinstance(node, _File):
+            if isinstance(node, File):
                 if visible.get(path) is not node:
                     old = next((old for old, other in visible.items() if other is node), None)
                     if old is not None:
@@ -367,18 +366,14 @@ class FaultyFileSystem(FileSystem):
                 contents[path] = node.surviving(luck)
         for path, node in visible.items():
             real = os.path.join(self._root, path)
-            if isinstance(node, _File) and (durable.get(path) is not node or path in contents):
+            if isinstance(node, File) and (durable.get(path) is not node or path in contents):
                 os.unlink(real)
         for path, node in visible.items():
             real = os.path.join(self._root, path)
-            if (
-                isinstance(node, _Folder)
-                and not isinstance(durable.get(path), _Folder)
-                and os.path.isdir(real)
-            ):
+            if isinstance(node, Folder) and not isinstance(durable.get(path), Folder) and os.path.isdir(real):
                 shutil.rmtree(real)
         for path, node in durable.items():
-            if isinstance(node, _Folder):
+            if isinstance(node, Folder):
                 os.makedirs(os.path.join(self._root, path), exist_ok=True)
         for path, data in contents.items():
             with open(os.path.join(self._root, path), "xb") as file:
@@ -403,183 +398,3 @@ class _Fault:
 
 def _half(data: bytes) -> bytes:
     return data[: (len(data) + 1) // 2]  # a write of one byte cannot be short
-
-
-# What the disk has
-
-
-class _Luck:
-    """What a power loss lets through: each thing with the same probability, drawn for this loss."""
-
-    def __init__(self, keep: Keep, rng: np.random.Generator) -> None:
-        self._rng = rng
-        self._share = {"none": 0.0, "random": rng.random(), "all": 1.0}[keep]
-
-    def kept(self) -> bool:
-        return bool(self._rng.random() < self._share)
-
-    def between(self, low: int, high: int) -> int:
-        """One of low .. high."""
-        if self.kept() or low == high:
-            return high
-        return int(self._rng.integers(low, high)) if self._share else low
-
-
-@dataclass
-class _Write:
-    offset: int
-    data: bytes
-    state: Literal["pending", "synced", "failed"] = "pending"
-
-    @property
-    def end(self) -> int:
-        return self.offset + len(self.data)
-
-
-@dataclass(eq=False)
-class _File:
-    """A file's bytes on the disk, and the writes since, in order.
-
-    durable: None for a file that others made, while it has a name: what the real one holds.
-    size: in bytes, as on the disk. sizes: those it had since, in order.
-    """
-
-    durable: bytearray | None = None
-    size: int = 0
-    sizes: list[int] = field(default_factory=list)
-    writes: list[_Write] = field(default_factory=list)
-
-    @property
-    def is_unsynced(self) -> bool:
-        return bool(self.writes or self.sizes)
-
-    def write(self, offset: int, data: bytes) -> None:
-        if data:
-            self.writes.append(_Write(offset, data))
-            self.sizes.append(max(offset + len(data), self.sizes[-1] if self.sizes else self.size))
-
-    def sync(self) -> None:
-        for write in self.writes:
-            if write.state == "pending":
-                write.state = "synced"
-        if self.sizes:
-            self.size = self.sizes[-1]
-            self.sizes.clear()
-        while self.writes and self.writes[0].state == "synced":
-            assert self.durable is not None
-            _put(self.durable, self.writes.pop(0), 0, self.size)
-
-    def fail_to_sync(self) -> None:
-        for write in self.writes:
-            if write.state == "pending":
-                write.state = "failed"
-
-    def surviving(self, luck: _Luck) -> bytes:
-        """The bytes after a power loss."""
-        # a size between two writes has room for whole sectors
-        sizes = [self.size, *self.sizes]
-        sizes = sorted({*sizes, *range(sizes[0] // SECTOR * SECTOR + SECTOR, sizes[-1], SECTOR)})
-        size = sizes[luck.between(0, len(sizes) - 1)]
-        out = bytearray(self.durable or b"")
-        sectors: dict[int, list[_Write]] = {}
-        for write in self.writes:
-            for sector in range(write.offset // SECTOR, (write.end - 1) // SECTOR + 1):
-                sectors.setdefault(sector, []).append(write)
-        for sector, writes in sectors.items():
-            # a sector is written as a whole, so it is as it was after one of its writes
-            synced = max((i + 1 for i, write in enumerate(writes) if write.state == "synced"), default=0)
-            for write in writes[: luck.between(synced, len(writes))]:
-                if write.state != "failed" or luck.kept():
-                    _put(out, write, sector * SECTOR, (sector + 1) * SECTOR)
-        return bytes(out[:size].ljust(size, b"\0"))
-
-
-def _put(out: bytearray, write: _Write, start: int, end: int) -> None:
-    """Apply the part of a write that lies within start .. end."""
-    start, end = max(start, write.offset), min(end, write.end)
-    out.extend(bytes(max(0, end - len(out))))
-    out[start:end] = write.data[start - write.offset : end - write.offset]
-
-
-@dataclass(eq=False)
-class _Folder:
-    """What a folder holds: as everybody sees it, and as it is on the disk."""
-
-    visible: dict[str, _Node] = field(default_factory=dict)
-    durable: dict[str, _Node] = field(default_factory=dict)
-
-
-_Node: TypeAlias = _File | _Folder
-_Place: TypeAlias = tuple[_Folder, str]
-
-
-@dataclass(eq=False)
-class _Change:
-    """Names that changed together: what stands there now, and which folders are still to be synced."""
-
-    nodes: dict[_Place, _Node | None]
-    waiting: set[_Folder]
-    failed: bool = False
-
-
-@dataclass
-class _Disk:
-    """The tree of names, and its changes that are not on the disk."""
-
-    root: _Folder = field(default_factory=_Folder)
-    changes: list[_Change] = field(default_factory=list)
-
-    def change(self, nodes: dict[_Place, _Node | None]) -> None:
-        for place, node in nodes.items():
-            _set(place[0].visible, place[1], node)
-        self.changes.append(_Change(nodes, {folder for folder, _ in nodes}))
-
-    def sync(self, folder: _Folder) -> None:
-        for change in self.changes:
-            change.waiting.discard(folder)
-        done: dict[_Change, None] = {}
-        places: set[_Place] = set()
-        for change in reversed(self.changes):
-            # an older change of the same name cannot come after this one, so it is on the disk too
-            if (not change.waiting and not change.failed) or not places.isdisjoint(change.nodes):
-                done[change] = None
-                places |= change.nodes.keys()
-        for change in reversed(done):
-            self._keep(change)
-        self.changes = [change for change in self.changes if change not in done]
-
-    def fail_to_sync(self, folder: _Folder) -> None:
-        for change in self.changes:
-            change.failed |= folder in change.waiting
-
-    def settle(self, luck: _Luck) -> None:
-        """After a power loss: some of the changes are on the disk, the others have never been."""
-        lost: set[_Place] = set()
-        for change in self.changes:
-            if lost.isdisjoint(change.nodes) and luck.kept():
-                self._keep(change)
-            else:
-                lost |= change.nodes.keys()
-        self.changes.clear()
-
-    @staticmethod
-    def _keep(change: _Change) -> None:
-        for (folder, name), node in change.nodes.items():
-            _set(folder.durable, name, node)
-
-
-def _set(names: dict[str, _Node], name: str, node: _Node | None) -> None:
-    if node is None:
-        names.pop(name, None)
-    else:
-        names[name] = node
-
-
-def _walk(
-    names: dict[str, _Node], view: Literal["visible", "durable"], prefix: str = ""
-) -> Iterator[tuple[str, _Node]]:
-    """(path, node) of all that is in a folder, folders before what is in them."""
-    for name, node in names.items():
-        yield prefix + name, node
-        if isinstance(node, _Folder):
-            yield from _walk(getattr(node, view), view, f"{prefix}{name}{os.sep}")
