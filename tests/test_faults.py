@@ -19,7 +19,8 @@ from crash_helpers import acknowledge, child
 from ostinato import UsageError
 from ostinato.store.fs import REAL, FileSystem, write_all
 from ostinato.testing import FaultyFileSystem, PowerLoss
-from ostinato.testing.faults import MUTATING, SECTOR, Keep
+from ostinato.testing.disk import SECTOR, Keep
+from ostinato.testing.faults import MUTATING
 
 OLD, NEW = b"the old bytes" * 100, b"what is new, and longer" * 100
 LOSSES = 200  # losses: enough for each way that one can go
