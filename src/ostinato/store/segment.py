@@ -155,6 +155,8 @@ class Segment:
         self._require("journals.npy")
         if pairs.ndim != 2 or pairs.shape[1] != 2:
             raise DamageError("expected pairs", source=self._path("journals.npy"))
+        if not bool((pairs[1:, 0] > pairs[:-1, 0]).all()):
+            raise DamageError("journals do not rise", source=self._path("journals.npy"))
         self._journals: NDArray[np.int64] = pairs[:, 0]
         self._contexts_of: NDArray[np.int64] = pairs[:, 1]
         self._require("contexts.json")
@@ -197,6 +199,10 @@ class Segment:
         k = np.minimum(np.searchsorted(here, ids), len(here) - 1)
         found = here[k] == ids
         return np.where(found, k if self._alive is None else self._alive[k], -1)
+
+    def journals(self) -> list[int]:
+        """The numbers of the journals whose records are here."""
+        return [int(number) for number in self._journals]
 
     def contexts_by_journal(self) -> dict[int, Context]:
         """The context of each journal whose records are here."""

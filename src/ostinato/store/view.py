@@ -146,6 +146,11 @@ class View:
                         source=layout.segment_path(self._root, entry.name),
                     )
         for name, segment in opened.items():
+            if not all(map(now.is_retired, segment.journals())):
+                raise DamageError(
+                    "it holds records of a journal that MANIFEST does not have as retired",
+                    source=layout.segment_path(self._root, name),
+                )
             ids, places = segment.part()
             self.segments[name] = segment
             self._amendments_came |= bool(segment.amendments)
