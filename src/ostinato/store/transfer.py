@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,13 +24,14 @@ from ostinato.store.journal import Context
 from ostinato.store.locks import give_back, keep
 from ostinato.store.manifest import Manifest, add_ranges, read_manifest
 from ostinato.store.output import SEGMENT_BYTES, Output
-from ostinato.store.program_rows import Program
-from ostinato.store.programs import Programs
 from ostinato.store.retention import best_ids
 from ostinato.store.segment import Part
 from ostinato.store.upkeep import KINDS, clean, locked, replace_manifest
 from ostinato.store.view import View
 from ostinato.store.writer import is_at
+
+if TYPE_CHECKING:
+    from ostinato.store.programs import Program, Programs
 
 _CHUNK = 1 << 16
 _STEP = 1024
