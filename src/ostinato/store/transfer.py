@@ -31,7 +31,8 @@ from ostinato.store.view import View
 from ostinato.store.writer import is_at
 
 if TYPE_CHECKING:
-    from ostinato.store.programs import Program, Programs
+    from ostinato.store.program_rows import Program
+    from ostinato.store.programs import Programs
 
 _CHUNK = 1 << 16
 _STEP = 1024
