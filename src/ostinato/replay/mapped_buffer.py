@@ -65,6 +65,7 @@ class MappedBuffer(ReplayBuffer):
 
     Attributes:
         damaged: records that could not be read: not taken in, or let go when they were drawn.
+        looked_at: how many of those that the last `take_in` was given it got to, if it did not end.
 
     Memory, anonymous: 20.2 bytes a record, those of the sampler and the remover (Proportional 10.3, Oldest none), and 32
     to 64 a run of records that follow each other in a file; up to 21 more a record once records leave otherwise than the
@@ -75,6 +76,7 @@ class MappedBuffer(ReplayBuffer):
     """
 
     _causes = STORE_CAUSES
+    _upto = 0
     _table: MappedTable
 
     def __init__(
@@ -104,7 +106,7 @@ class MappedBuffer(ReplayBuffer):
             raise UsageError("who appends to the store does not wait for who draws from it", "limiter")
         self._buffers = buffers
         self._extras_of = extras_of
-        self.damaged = 0
+        self.damaged = self.looked_at = 0
         super().__init__(
             capacity, sampler=sampler, remover=remover, reward=reward, seed=seed, vocabulary=vocabulary,
             max_age_s=max_age_s, max_times_sampled=max_times_sampled,
@@ -131,6 +133,7 @@ class MappedBuffer(ReplayBuffer):
             self._check_whole()
             record_ids, at = _pairs(store_ids, places)
             skipped = self._skippable(len(at))
+            self.looked_at = 0
             self._table.make_room(len(at))
             taken = (
                 self._take_in_anew(record_ids, at, skipped)
@@ -146,7 +149,12 @@ class MappedBuffer(ReplayBuffer):
         return max(0, m - self.capacity) if oldest_leaves and self._max_age_s is None else 0
 
     def _take_in_parts(self, record_ids: Ints, places: Ints) -> int:
-        return sum(self._take_in_part(record_ids[part], places[part]) for part in _parts(len(places)))
+        taken = 0
+        for part in _parts(len(places)):
+            self._upto = min(part.stop, len(places))
+            taken += self._take_in_part(record_ids[part], places[part])
+            self.looked_at = self._upto
+        return taken
 
     def _take_in_anew(self, record_ids: Ints, places: Ints, skipped: int) -> int:
         """More come than fit: all that are here come to leave, and so do as many of the new."""
@@ -154,6 +162,7 @@ class MappedBuffer(ReplayBuffer):
         assert isinstance(remover, OldestIndex)
         self._halfway = True
         before = table.count
+        self.looked_at = skipped
         table.begin_anew(skipped)
         first = table.next_id
         failure: Exception | None = None
@@ -167,6 +176,7 @@ class MappedBuffer(ReplayBuffer):
                 break
             self.damaged += int(np.count_nonzero(~good))
             table.fill(results._rows, names[good], at[good], priorities)
+            self.looked_at = skipped + part.stop
         taken = table.next_id - first
         remover.begin(first, table.end_anew(taken))
         self._sampler.changed(np.arange(max(before, taken)))
@@ -222,6 +232,7 @@ class MappedBuffer(ReplayBuffer):
         self._sampler.changed(changed)
         self._moved_beside(changed, remover=False)
         table.next_id = max(table.next_id, int(ids[-1]) + 1)
+        self.looked_at = self._upto
         self._halfway = False
 
     def relocate(self, old: Iterable[int], store_ids: npt.ArrayLike, places: npt.ArrayLike) -> int:

@@ -38,6 +38,7 @@ class StoreBuffer(MappedBuffer):
         extras = (lambda ids, _: _extras(view, ids)) if view.manifest.extras else None
         super().__init__(capacity, view.buffers, extras_of=extras, **settings)
         self._view = view
+        self._waiting: list[Change] = []
         self._told: Cursor | None = None  # what a state that is being loaded had been told of
         self.refresh()
 
@@ -46,6 +47,8 @@ class StoreBuffer(MappedBuffer):
 
         Raises:
             DamageError: the store cannot be read; names the file. OSError: as the system says.
+            UsageError: the reward gives no finite numbers >= 0; or whatever it raises. What was not taken in then
+                is taken in by the next call.
 
         Cost: with nothing new a stat for each journal that has a writer; else about 0.15 us a record, 1 us one that
         was appended alone.
@@ -53,9 +56,12 @@ class StoreBuffer(MappedBuffer):
         with self._lock:
             view = self._view
             change = view.refresh()
-            if change:
-                self._follow(change)
             came = sum(len(part.ids) for part in change.added)
+            if change:
+                self._waiting.append(change)
+            while self._waiting:  # more than one if the last call was interrupted
+                self._follow(self._waiting[0])
+                del self._waiting[0]
             if came > _MANY:
                 del change
                 _give_back()
@@ -71,12 +77,15 @@ class StoreBuffer(MappedBuffer):
                 np.concatenate([none, *(part.places for part in moved)]),
             )
             self._view.buffers.drop(change.left)
-        for part in change.amended:
-            self.amend(part.ids, part.places)
+            change.left, change.moved = [], []
+        while change.amended:
+            self.amend(*change.amended[0])
+            del change.amended[0]
         if change.added:
-            self._take_in_order(change.added)
+            self._take_in_order(change)
 
-    def _take_in_order(self, parts: list[Part]) -> None:
+    def _take_in_order(self, change: Change) -> None:
+        parts = change.added
         if len(parts) == 1:
             ids, places = parts[0]
         else:
@@ -88,7 +97,14 @@ class StoreBuffer(MappedBuffer):
             order = np.lexsort((ids, stamps))
             ids, places = ids[order], places[order]
         del stamps
-        self.take_in(ids, places)
+        change.added = []
+        try:
+            self.take_in(ids, places)
+        except BaseException:
+            # a reward that raises, or an interrupt: the rest is for the next time
+            done = self.looked_at
+            change.added = [Part(ids[done:], places[done:])]
+            raise
 
     # --- states ---------------------------------------------------------------------------------------------
 
@@ -139,7 +155,7 @@ class StoreBuffer(MappedBuffer):
             return
         new = [part for part in (unseen(p, self._told) for p in self._view.parts()) if part is not None]
         if new:
-            self._take_in_order(new)
+            self._take_in_order(Change(added=new))
 
 
 def _extras(view: View, ids: NDArray[np.int64]) -> dict[str, NDArray[Any]]:

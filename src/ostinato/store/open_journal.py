@@ -40,6 +40,7 @@ class OpenJournal:
         self.amendments: list[Amendment] = []
         self.parts: list[journals.Frames] = []
         self.records = 0
+        self.halfway = False  # an interrupt came between two of these
 
     @property
     def frames(self) -> journals.Frames:
@@ -53,12 +54,12 @@ class OpenJournal:
             self.parts = [journals.Frames(*whole)]
         return self.parts[0]
 
-    def part(self, frames: journals.Frames) -> Part:
-        """The records of these frames."""
+    def part(self, frames: journals.Frames, buffer: int | None = None) -> Part:
+        """The records of these frames; `buffer`: where they lie, if not yet where the journal is known to."""
         counts = frames.count
         n = int(counts.sum())
         base = np.int64(self.number << layout.INDEX_BITS)
-        here = np.int64(self.buffer) << np.int64(32)
+        here = np.int64(self.buffer if buffer is None else buffer) << np.int64(32)
         if n == len(counts):
             return Part(frames.first + base, frames.entries // 8 + here)
         inside = np.arange(n) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -104,19 +105,26 @@ class OpenJournal:
             return None
         assert self.head is not None
         scanned = journals.scan(data, self.head, at=self.at, index=self.index, closed=closed)
+        part, buffer = None, self.buffer
+        records = int(scanned.frames.count.sum())
+        if records:
+            if buffer < 0:
+                buffer = buffers.add(data, name=self.path)
+            else:
+                buffers.replace(buffer, data)
+            part = self.part(scanned.frames, buffer)
+        # all is computed: what raises before this is looked at again, and what comes after cannot
+        self.halfway = True
+        self.buffer = buffer
         self.size, self.closed = size, closed
         self.at, self.index = scanned.at, scanned.index
         self.skipped += scanned.skipped
         self.amendments += scanned.amendments
-        if not len(scanned.frames.first):
-            return None
-        if self.buffer < 0:
-            self.buffer = buffers.add(data, name=self.path)
-        else:
-            buffers.replace(self.buffer, data)
-        self.parts.append(scanned.frames)
-        self.records += int(scanned.frames.count.sum())
-        return self.part(scanned.frames)
+        if records:
+            self.parts.append(scanned.frames)
+            self.records += records
+        self.halfway = False
+        return part
 
     def _read_head(self, manifest: Manifest, data: NDArray[np.uint8], closed: bool) -> bool:
         raw = data[: layout.CONTEXT_AT + layout.CONTEXT_END].tobytes()

@@ -57,6 +57,7 @@ class Output:
         self._done: list[tuple[SegmentWriter, str, str]] = []
         self._current: SegmentWriter | None = None
         self.next_segment = live.next_segment
+        self._named: list[str] = []
         self.records = self.damaged = 0
         self._written: list[NDArray[np.int64]] = []
 
@@ -120,6 +121,9 @@ class Output:
 
     def _begin(self) -> None:
         fs = self._fs
+        # a segment that MANIFEST does not name, and that may be the only one of its kind, keeps its place
+        while f"{self.next_segment:06d}" in fs.names(os.path.join(self._root, layout.SEGMENTS)):
+            self.next_segment += 1
         name = f"{self.next_segment:06d}"
         beside = layout.segment_path(self._root, f".{name}.{secrets.token_hex(8)}.tmp")
         self._current = SegmentWriter(fs, beside, self._live.extras, self._max_bytes)
@@ -156,6 +160,7 @@ class Output:
                 dropped=dropped if last else dict.fromkeys(KINDS, 0),
             )
             fs.replace(beside, layout.segment_path(self._root, name))
+            self._named.append(name)
             entries.append(SegmentEntry(name, writer.records, size))
         if entries:
             fs.sync_folder(os.path.join(self._root, layout.SEGMENTS))
@@ -163,9 +168,12 @@ class Output:
 
     def abandon(self) -> None:
         """Remove what was written, as far as that goes; what is left is a left-over."""
-        for writer, name, beside in self._done:
+        for writer, _, beside in self._done:
             with contextlib.suppress(OSError, UsageError):
                 writer.close()
-            for path in (beside, layout.segment_path(self._root, name)):
-                with contextlib.suppress(OSError, UsageError):
-                    self._fs.remove_folder(path)
+            with contextlib.suppress(OSError, UsageError):
+                self._fs.remove_folder(beside)
+        # those alone that we have made: a folder that was there before may be the only one of its kind
+        for name in self._named:
+            with contextlib.suppress(OSError, UsageError):
+                self._fs.remove_folder(layout.segment_path(self._root, name))

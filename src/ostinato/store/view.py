@@ -201,6 +201,8 @@ class View:
         seen: list[tuple[int, int]] = []
         try:
             for journal in self._growing:
+                if journal.halfway:
+                    raise OstinatoError(f"{self._root}: a look at the store was interrupted: open it anew")
                 try:
                     size = os.lstat(journal.path).st_size
                     if size == journal.size and size and not thorough:
@@ -358,7 +360,9 @@ class View:
             befores = {}
             for segment in self.segments.values():
                 for sealed in segment.amendments:
-                    if sealed.folded and befores.get(sealed.amendment.id) is None:
+                    # whoever knew what it was before says so; the record itself may be corrected by now
+                    known = sealed.before is not None or sealed.folded
+                    if known and befores.get(sealed.amendment.id) is None:
                         befores[sealed.amendment.id] = sealed.before
             self._befores = self.manifest.generation, befores
         if identity in befores:  # what stands there is what it was corrected to

@@ -100,7 +100,7 @@ class Writer:
         self._number = self._at = self._index = self._salt = 0
         self._unsynced: list[int] = []  # journals that were left before they were synced
         self._folder_synced = False
-        self._dirty = False
+        self._dirty = self._busy = False
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
         self._failed: BaseException | None = None
@@ -171,6 +171,7 @@ class Writer:
         """
         with self._lock:
             self._check_open()
+            self._check_alone()
             self._tell()
             self._sync()
 
@@ -183,6 +184,7 @@ class Writer:
         with self._lock:
             if self._closed:
                 return
+            self._check_alone()
             try:
                 self._tell()
                 if self._durability == "group" and (self._dirty or self._unsynced):
@@ -228,6 +230,19 @@ class Writer:
 
     def _write(self, payload: bytes, count: int, kind: int = layout.RECORDS) -> int:
         """Append a frame; returns the id of its first record."""
+        self._check_alone()
+        self._busy = True
+        try:
+            return self._write_alone(payload, count, kind)
+        finally:
+            self._busy = False
+
+    def _check_alone(self) -> None:
+        # the lock lets in its own thread: from a signal handler, say, in the middle of an append
+        if self._busy:
+            raise OstinatoError("the writer is in the middle of an append (called from a signal handler?)")
+
+    def _write_alone(self, payload: bytes, count: int, kind: int) -> int:
         size = layout.FRAME_BYTES + len(payload)
         if self._fd < 0 or self._at + size > self._rotate_bytes or self._index + count > layout.INDEX_END:
             self._check_open()
