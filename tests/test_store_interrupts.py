@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
+import shutil
 import signal
+import subprocess
+import sys
+import threading
 import types
 from pathlib import Path
 from typing import Any
@@ -12,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ostinato import OstinatoError, UsageError
+from ostinato import DamageError, OstinatoError, UsageError
 from ostinato.replay import Oldest, Uniform
 from ostinato.store import Store
 from ostinato.store.open_journal import OpenJournal
@@ -140,3 +145,56 @@ def test_a_segment_that_nothing_names_keeps_its_place(tmp_path: Path):
         Store.open(folder).merge(other)
     left = {p.name for p in (folder / "segments").iterdir()} | {p.name for p in folder.glob("aside/*")}
     assert there <= left
+
+
+def test_more_journals_than_a_process_may_have_descriptors_are_read_and_sealed(tmp_path: Path):
+    program = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+from ostinato import Store
+from store_helpers import many
+store = Store.open(sys.argv[1])
+for k in range(120):
+    with store.writer() as writer:
+        writer.extend(many(600))
+print(len(store), len(store.results()), store.seal().records, len(store))
+"""
+    command = [sys.executable, "-c", program, str(tmp_path / "store")]
+    said = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
+    assert (said.stderr, said.stdout) == ("", "72000 72000 72000 72000\n")
+
+
+def test_a_writer_that_is_dropped_can_be_sealed(tmp_path: Path):
+    store = opened(tmp_path)
+    for durability in ("system", "group", "each"):
+        store.writer(durability=durability, interval_ms=5).append(made(0))
+    gc.collect()
+    for _ in range(200):  # the thread that syncs may look at it just now
+        if store.health().alive == 0:
+            break
+        threading.Event().wait(0.01)
+    assert store.seal().records == 3
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="descriptors are counted as Linux shows them")
+def test_calls_that_fail_leak_no_descriptor(tmp_path: Path):
+    store = opened(tmp_path)
+    with store.writer() as writer:
+        writer.append(made(0))
+    store.seal()
+    shutil.move(Path(store.path) / "segments" / "000001", tmp_path / "elsewhere")
+    with store.writer() as writer:
+        writer.append(made(1))
+    store.close()
+
+    def count() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    for _ in range(3):
+        with pytest.raises(DamageError):
+            len(store)
+    before = count()
+    for _ in range(20):
+        with pytest.raises(DamageError):
+            len(store)
+    assert count() <= before

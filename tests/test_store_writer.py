@@ -466,7 +466,9 @@ def test_a_group_is_synced_without_being_asked(tmp_path: Path):
     ids = [writer.append(made(0))]
     ticks = threading.Event()
     for _ in range(3000):
-        if [call.name for call in fs.log].count("sync_folder") == 2:  # that of the store's folder is the last step
+        if [call.name for call in fs.log].count(
+            "sync_folder"
+        ) == 2:  # that of the store's folder is the last step
             break
         ticks.wait(0.01)
     fs.crash(keep="none")

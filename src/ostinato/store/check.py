@@ -17,6 +17,7 @@ from ostinato import archive
 from ostinato.errors import DamageError, UsageError
 from ostinato.store import layout, manifest, upkeep
 from ostinato.store.compact import compact
+from ostinato.store.forks import FORKS
 from ostinato.store.fs import FileSystem
 from ostinato.store.manifest import Manifest, SegmentEntry
 from ostinato.store.seal import seal
@@ -76,7 +77,7 @@ def _manifest_bytes(fs: FileSystem, root: str) -> bytes | None:
 
 
 def _somebody_seals(fs: FileSystem, root: str) -> bool:
-    with contextlib.suppress(OSError, UsageError):
+    with contextlib.suppress(OSError, UsageError), FORKS.held_off():
         fd = fs.open(os.path.join(root, layout.LOCK))
         try:
             return not fs.lock(fd, shared=True)

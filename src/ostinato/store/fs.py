@@ -83,8 +83,7 @@ class FileSystem:
     def map(self, fd: int, size: int) -> NDArray[np.uint8]:
         """The file's first `size` bytes, mapped: u8[size], read-only, valid after `close` and `unlink`.
 
-        Do not map a descriptor that holds a lock: before Python 3.13 the map keeps a copy of the descriptor, and
-        with it the lock.
+        It keeps no descriptor, but the open file: do not map one that holds a lock, which would stay as long as the map.
 
         Raises:
             ValueError: the file is shorter. Should it be truncated later, touching what is gone kills the process;
@@ -95,10 +94,8 @@ class FileSystem:
             empty.flags.writeable = False
             return empty
         if sys.version_info >= (3, 13):
-            mapped = mmap.mmap(fd, size, access=mmap.ACCESS_READ, trackfd=False)
-        else:
-            mapped = mmap.mmap(fd, size, access=mmap.ACCESS_READ)
-        return np.frombuffer(mapped, np.uint8)
+            return np.frombuffer(mmap.mmap(fd, size, access=mmap.ACCESS_READ, trackfd=False), np.uint8)
+        return _mapped(fd, size)
 
     def sync(self, fd: int) -> None:
         """Return when the file's bytes and size are on the disk; its name is `sync_folder`'s.
@@ -252,6 +249,31 @@ def read_all(fs: FileSystem, fd: int, size: int) -> bytes:
         parts.append(part)
         done += len(part)
     return b"".join(parts)
+
+
+def _mapped(fd: int, size: int) -> NDArray[np.uint8]:
+    """What mmap does, without a copy of the descriptor: before Python 3.13 it keeps one, so that a store of a thousand journals
+    would need a thousand.
+    """
+    import ctypes
+    import weakref
+
+    if os.fstat(fd).st_size < size:
+        raise ValueError("mmap length is greater than file size")
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_int64]
+    libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+    address = libc.mmap(None, size, mmap.PROT_READ, mmap.MAP_SHARED, fd, 0)
+    if address == ctypes.c_void_p(-1).value:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    block = (ctypes.c_uint8 * size).from_address(address)
+    # the array keeps the block, and views keep the array; at exit somebody may still look
+    weakref.finalize(block, libc.munmap, address, size).atexit = False
+    array: NDArray[np.uint8] = np.frombuffer(memoryview(block), np.uint8)
+    array.flags.writeable = False
+    return array
 
 
 def _refuse_link(path: str, mode: int) -> None:

@@ -17,7 +17,7 @@ from ostinato.store.journal import Amendment, Context, Skip
 from ostinato.store.manifest import Manifest, extras_dtype
 from ostinato.store.segment import Part
 
-_MAPPED = 1 << 16  # bytes; smaller journals are read into memory, since a mapping costs a descriptor
+MAPPED = 1 << 16  # bytes; smaller journals are read into memory, which costs less than a mapping
 _LOOKS = 3  # more, before a lock that cannot be had is a writer's
 
 
@@ -84,17 +84,17 @@ class OpenJournal:
                         time.sleep(0.0005)
                         closed = fs.lock(fd, shared=True)
                     size = fs.size(fd)  # what came before it was closed
-                if size < _MAPPED:
+                if size >= layout.FILE_END:
+                    self.problems.append(f"{self.path}: no journal: it has 2 GiB or more")
+                    self.ignored = True
+                    return None
+                if size < MAPPED:
                     data = aligned_bytes(read_all(fs, fd, size))
                     size = len(data)
             finally:
                 fs.close(fd)
-        if size >= layout.FILE_END:
-            self.problems.append(f"{self.path}: no journal: it has 2 GiB or more")
-            self.ignored = True
-            return None
         if data is None:
-            # of its own: before Python 3.13 a mapping keeps the descriptor, and with it the lock
+            # of a file opened anew: a mapping keeps the open file, and with it the lock
             fd = fs.open(self.path)
             try:
                 data = fs.map(fd, size)

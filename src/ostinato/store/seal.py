@@ -22,10 +22,12 @@ from ostinato.store.fs import FileSystem
 from ostinato.store.journal import Amendment
 from ostinato.store.locks import give_back, keep
 from ostinato.store.manifest import add_ranges, read_manifest
+from ostinato.store.open_journal import MAPPED
 from ostinato.store.output import SEGMENT_BYTES, Output, check_size
 from ostinato.store.upkeep import KINDS, Progress, Sealed, clean, locked, put_aside, replace_manifest
 from ostinato.store.view import View
 
+_READ = 64 << 20  # bytes of journals that are read into memory at once
 _EMPTY = 256  # journals retired at once, since each takes a descriptor
 
 
@@ -49,12 +51,7 @@ def seal(
         total = sum(size for _, size in waiting)
         written = 0
         while waiting:
-            chosen: list[int] = []
-            size = 0
-            while waiting and (not chosen or size + waiting[0][1] <= max_bytes):
-                number, more = waiting.pop(0)
-                chosen.append(number)
-                size += more
+            chosen, size = _some(waiting, max_bytes)
             done += _seal_some(fs, root, chosen, max_bytes)
             written += size
             if progress is not None:
@@ -101,6 +98,21 @@ def _retire(fs: FileSystem, root: str, empty: list[int]) -> None:
     for number in empty:
         with contextlib.suppress(FileNotFoundError):
             fs.unlink(layout.journal_path(root, number))
+
+
+def _some(waiting: list[tuple[int, int]], max_bytes: int) -> tuple[list[int], int]:
+    """Take the first journals, as many as are sealed at once: (their numbers, their bytes)."""
+    chosen: list[int] = []
+    size = read = 0
+    while waiting:
+        number, more = waiting[0]
+        read += more if more < MAPPED else 0
+        if chosen and (size + more > max_bytes or read > _READ):
+            break
+        del waiting[0]
+        chosen.append(number)
+        size += more
+    return chosen, size
 
 
 def _lock_patiently(fs: FileSystem, fd: int) -> bool:

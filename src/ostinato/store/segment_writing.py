@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import zlib
@@ -111,11 +112,18 @@ class SegmentWriter:
         self._max_bytes = max_bytes
         fs.mkdir(folder)
         self._names: dict[str, SummedFile] = {}
-        self._records = self._file("records.rkyv")
-        self._ids = self._file("ids.npy", NPY_BYTES)
-        self._columns = {name: self._file(f"extra-{name}.npy", NPY_BYTES) for name in extras}
+        self._spool = -1
         self._spool_path = os.path.join(folder, "entries.tmp")
-        self._spool = fs.create(self._spool_path)
+        try:
+            self._records = self._file("records.rkyv")
+            self._ids = self._file("ids.npy", NPY_BYTES)
+            self._columns = {name: self._file(f"extra-{name}.npy", NPY_BYTES) for name in extras}
+            self._spool = fs.create(self._spool_path)
+        except BaseException:
+            self.close()
+            with contextlib.suppress(OSError):
+                fs.remove_folder(folder)
+            raise
         self._spooled = 0
         self.records = 0
         self.journals: set[int] = set()

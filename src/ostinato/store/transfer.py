@@ -18,17 +18,14 @@ from ostinato.files import replace_file
 from ostinato.rewards import reward
 from ostinato.store import layout
 from ostinato.store.cursor import Cursor
-from ostinato.store.forks import FORKS
 from ostinato.store.fs import FileSystem
 from ostinato.store.journal import Context
-from ostinato.store.locks import give_back, keep
 from ostinato.store.manifest import Manifest, add_ranges, read_manifest
 from ostinato.store.output import SEGMENT_BYTES, Output
 from ostinato.store.retention import best_ids
 from ostinato.store.segment import Part
 from ostinato.store.upkeep import KINDS, clean, locked, replace_manifest
 from ostinato.store.view import View
-from ostinato.store.writer import is_at
 
 if TYPE_CHECKING:
     from ostinato.store.program_rows import Program
@@ -134,37 +131,36 @@ def merge(fs: FileSystem, root: str, other: View, *, wait_s: float, max_bytes: i
         groups = _by_context(other, since)
         if not groups:
             return Merged()
-        with contextlib.ExitStack() as held:
-            numbers = [_reserve(fs, root, live, held) for _ in groups]
-            # should the power go before MANIFEST is replaced, they tell that what is written is a left-over
-            fs.sync_folder(os.path.join(root, layout.JOURNALS))
-            live = read_manifest(fs, root)
-            output = Output(fs, root, live, max_bytes)
-            try:
-                for number, (_, parts) in zip(numbers, groups, strict=True):
-                    _copy(other, output, number, parts, ours)
-                contexts = {n: context for n, (context, _) in zip(numbers, groups, strict=True)}
-                entries = output.finish(contexts, [], dict.fromkeys(KINDS, 0))
-            except BaseException:
-                output.abandon()
-                raise
-            merged = dict(live.merged)
-            merged[other.manifest.store_id.hex()] = tuple(since.union(other.cursor.ranges()).ranges())
-            replace_manifest(
-                fs,
-                root,
-                dataclasses.replace(
-                    live,
-                    generation=live.generation + 1,
-                    segments=live.segments + entries,
-                    next_segment=output.next_segment,
-                    retired=add_ranges(live.retired, numbers),
-                    merged=merged,
-                ),
-            )
-            # not where it failed: as long as they are there, what was written is known for a left-over
-            for number in numbers:
-                _unlink(fs, layout.journal_path(root, number))
+        numbers = _reserve(fs, root, live, len(groups))
+        # should the power go before MANIFEST is replaced, they tell that what is written is a left-over
+        fs.sync_folder(os.path.join(root, layout.JOURNALS))
+        live = read_manifest(fs, root)
+        output = Output(fs, root, live, max_bytes)
+        try:
+            for number, (_, parts) in zip(numbers, groups, strict=True):
+                _copy(other, output, number, parts, ours)
+            contexts = {n: context for n, (context, _) in zip(numbers, groups, strict=True)}
+            entries = output.finish(contexts, [], dict.fromkeys(KINDS, 0))
+        except BaseException:
+            output.abandon()
+            raise
+        merged = dict(live.merged)
+        merged[other.manifest.store_id.hex()] = tuple(since.union(other.cursor.ranges()).ranges())
+        replace_manifest(
+            fs,
+            root,
+            dataclasses.replace(
+                live,
+                generation=live.generation + 1,
+                segments=live.segments + entries,
+                next_segment=output.next_segment,
+                retired=add_ranges(live.retired, numbers),
+                merged=merged,
+            ),
+        )
+        # not where it failed: as long as they are there, what was written is known for a left-over
+        for number in numbers:
+            _unlink(fs, layout.journal_path(root, number))
         return Merged(
             records=output.records,
             damaged=output.damaged,
@@ -192,25 +188,23 @@ def _by_context(other: View, since: Cursor) -> list[tuple[Context, list[Part]]]:
     return [group for known in groups.values() for group in known]
 
 
-def _reserve(fs: FileSystem, root: str, live: Manifest, held: contextlib.ExitStack) -> int:
-    """A journal number that nobody else uses: an empty journal that we hold until we are done."""
-    folder = os.path.join(root, layout.JOURNALS)
-    known = map(layout.journal_number, fs.names(folder))
-    number = max([live.last_retired, *known]) + 1
-    while number < layout.JOURNAL_END:
-        path = layout.journal_path(root, number)
-        try:
-            with FORKS.held_off():
-                fd = fs.create(path)
-                keep(fd)
-        except FileExistsError:
-            number += 1
-            continue
-        held.callback(give_back, fs, fd)
-        if fs.lock(fd) and is_at(fd, path) and not read_manifest(fs, root).is_retired(number):
-            return number
+def _reserve(fs: FileSystem, root: str, live: Manifest, count: int) -> list[int]:
+    """Journal numbers that nobody else uses: those of empty files. To be called under the lock.
+
+    Nobody needs to hold them: a writer takes no name that is there, readers pass over empty files, and who seals, and so could
+    retire their numbers, waits for the lock.
+    """
+    known = map(layout.journal_number, fs.names(os.path.join(root, layout.JOURNALS)))
+    number = max([live.last_retired, *known])
+    numbers: list[int] = []
+    while len(numbers) < count:
         number += 1
-    raise OstinatoError("no journal numbers are left")
+        if number >= layout.JOURNAL_END:
+            raise OstinatoError("no journal numbers are left")
+        with contextlib.suppress(FileExistsError):  # a writer's
+            fs.close(fs.create(layout.journal_path(root, number)))
+            numbers.append(number)
+    return numbers
 
 
 def _unlink(fs: FileSystem, path: str) -> None:

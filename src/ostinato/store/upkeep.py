@@ -15,12 +15,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from ostinato.errors import DamageError, OstinatoError
+from ostinato.archive.places import Buffers
+from ostinato.errors import DamageError, OstinatoError, UsageError
 from ostinato.store import layout
 from ostinato.store.forks import FORKS
 from ostinato.store.fs import FileSystem
 from ostinato.store.locks import give_back, keep
 from ostinato.store.manifest import Manifest, read_manifest
+from ostinato.store.open_journal import OpenJournal
 from ostinato.store.segment import Segment
 from ostinato.store.view import View
 
@@ -67,7 +69,7 @@ def locked(fs: FileSystem, root: str, wait_s: float) -> Iterator[None]:
         OstinatoError: another process holds it longer than we may wait.
     """
     path = os.path.join(root, layout.LOCK)
-    end = time.monotonic() + wait_s
+    end = time.monotonic() + max(wait_s, 0.01)  # `check` looks at it for a moment
     with FORKS.held_off():
         try:
             fd = fs.open(path)
@@ -80,7 +82,7 @@ def locked(fs: FileSystem, root: str, wait_s: float) -> Iterator[None]:
         while not fs.lock(fd):
             if time.monotonic() >= end:
                 raise OstinatoError(f"{root}: another process is sealing or compacting this store")
-            time.sleep(0.01)
+            time.sleep(0.002 if wait_s < 0.1 else 0.01)
         yield
     finally:
         give_back(fs, fd)
@@ -142,16 +144,37 @@ def clean(fs: FileSystem, root: str) -> int:
     replace_manifest(fs, root, live)
     for path in retired:
         with contextlib.suppress(OSError):
-            fs.unlink(path)
+            if _is_damaged_journal(fs, path, live):
+                put_aside(fs, root, path)
+            else:
+                fs.unlink(path)
             removed += 1
     for name in unnamed:
         path = layout.segment_path(root, name)
-        if is_elsewhere(fs, root, live, name):
+        if is_elsewhere(fs, root, live, name) and not _is_damaged_segment(fs, root, live, name):
             discard(fs, path)
         else:
             put_aside(fs, root, path)
         removed += 1
     return removed
+
+
+def _is_damaged_journal(fs: FileSystem, path: str, live: Manifest) -> bool:
+    """Is there damage in a journal that was sealed, so that whoever sealed it would have put it aside?"""
+    journal = OpenJournal(layout.journal_number(os.path.basename(path)), path)
+    journal.read_on(fs, Buffers(), live, patient=True)
+    return bool(journal.problems) or any(skip.kind == "damage" for skip in journal.skipped)
+
+
+def _is_damaged_segment(fs: FileSystem, root: str, live: Manifest, name: str) -> bool:
+    """The same of a segment that was written anew."""
+    try:
+        buffers = Buffers()
+        segment = Segment(fs, root, name, live.store_id)
+        segment.open(buffers, live.extras)
+        return segment.hurt(buffers)
+    except (DamageError, UsageError):
+        return True
 
 
 def is_elsewhere(fs: FileSystem, root: str, live: Manifest, name: str) -> bool:

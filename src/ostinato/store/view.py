@@ -25,7 +25,7 @@ from ostinato.store import layout
 from ostinato.store.cursor import Cursor
 from ostinato.store.fs import FileSystem
 from ostinato.store.journal import Amendment, Context
-from ostinato.store.manifest import extras_dtype, read_manifest
+from ostinato.store.manifest import Manifest, extras_dtype, read_manifest
 from ostinato.store.open_journal import OpenJournal, aligned_bytes
 from ostinato.store.segment import Part, Segment
 
@@ -135,16 +135,11 @@ class View:
             raise OstinatoError(f"{self._root}: another store stands there now; open it anew")
         names = {entry.name for entry in now.segments}
         opened: dict[str, Segment] = {}
-        for entry in now.segments:
-            if entry.name not in self.segments:
-                segment = opened[entry.name] = Segment(self._fs, self._root, entry.name, now.store_id)
-                if self._chosen is None:
-                    segment.open(self.buffers, now.extras)
-                if opened[entry.name].records != entry.records:
-                    raise DamageError(
-                        f"MANIFEST says {entry.records} records, segment.json {opened[entry.name].records}",
-                        source=layout.segment_path(self._root, entry.name),
-                    )
+        try:
+            self._open_segments(now, opened)
+        except BaseException:
+            self.buffers.drop(segment.number for segment in opened.values() if segment.number >= 0)
+            raise
         for name, segment in opened.items():
             if not all(map(now.is_retired, segment.journals())):
                 raise DamageError(
@@ -177,6 +172,19 @@ class View:
         shift = layout.INDEX_BITS
         self.cursor = self.cursor.union(((a << shift), ((b + 1) << shift)) for a, b in now.retired)
         self.manifest = now
+
+    def _open_segments(self, now: Manifest, opened: dict[str, Segment]) -> None:
+        """Those that are new, all or none of them to be believed."""
+        for entry in now.segments:
+            if entry.name not in self.segments:
+                segment = opened[entry.name] = Segment(self._fs, self._root, entry.name, now.store_id)
+                if self._chosen is None:
+                    segment.open(self.buffers, now.extras)
+                if opened[entry.name].records != entry.records:
+                    raise DamageError(
+                        f"MANIFEST says {entry.records} records, segment.json {opened[entry.name].records}",
+                        source=layout.segment_path(self._root, entry.name),
+                    )
 
     def _follow_folder(self) -> None:
         """Find journals that are new."""

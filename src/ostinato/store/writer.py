@@ -204,6 +204,9 @@ class Writer:
 
     def __del__(self) -> None:
         fd, self._fd = getattr(self, "_fd", -1), -1
+        if fd >= 0 and self._durability == "group" and self._dirty:
+            with contextlib.suppress(OSError):  # what was promised
+                self._fs.sync(fd)
         if fd >= 0:
             with contextlib.suppress(OSError):
                 self._fs.close(fd)
@@ -409,20 +412,23 @@ class Writer:
             self._sync()
             return
         if self._thread is None:
-            self._thread = threading.Thread(target=self._sync_in_groups, name="ostinato-sync", daemon=True)
+            arguments = (weakref.ref(self), self._wake, self._interval_s)
+            self._thread = threading.Thread(
+                target=_sync_in_groups, args=arguments, name="ostinato-sync", daemon=True
+            )
             self._thread.start()
 
-    def _sync_in_groups(self) -> None:
-        thread, wake = self._thread, self._wake
-        while not wake.wait(self._interval_s):
-            with self._lock:
-                if self._closed or self._thread is not thread:
-                    return
-                try:
-                    if self._dirty or self._unsynced:
-                        self._sync()
-                except BaseException as error:  # told by what is called next
-                    self._failed = error
+    def _sync_a_group(self) -> bool:
+        """What the thread does now and then; False: it is not needed any more."""
+        with self._lock:
+            if self._closed or self._thread is not threading.current_thread():
+                return False
+            try:
+                if (self._dirty or self._unsynced) and not self._busy:
+                    self._sync()
+            except BaseException as error:  # told by what is called next
+                self._failed = error
+            return True
 
     def _tell(self) -> None:
         """Raise what went wrong in the background, once: what was appended before may be lost with the power."""
@@ -468,6 +474,15 @@ class Writer:
             # the parent keeps its lock, which would outlive it in our copy
             with contextlib.suppress(OSError):
                 os.close(fd)
+
+
+def _sync_in_groups(writer: weakref.ref[Writer], wake: threading.Event, interval_s: float) -> None:
+    """Sync what was appended, again and again, as long as somebody has the writer."""
+    while not wake.wait(interval_s):
+        alive = writer()
+        if alive is None or not alive._sync_a_group():
+            return
+        del alive
 
 
 def _padded(raw: bytes) -> bytes:
