@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import gc
+import os
 import shutil
 import signal
 import subprocess
@@ -17,10 +19,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ostinato import DamageError, OstinatoError, UsageError
+from ostinato import DamageError, OstinatoError, ReplayBuffer, UsageError
 from ostinato.replay import Oldest, Uniform
-from ostinato.store import Store
+from ostinato.store import Store, output
+from ostinato.store.fs import REAL
 from ostinato.store.open_journal import OpenJournal
+from ostinato.store.view import View
 from store_helpers import contents, made, many, opened
 
 
@@ -198,3 +202,78 @@ def test_calls_that_fail_leak_no_descriptor(tmp_path: Path):
         with pytest.raises(DamageError):
             len(store)
     assert count() <= before
+
+
+def test_a_buffer_that_is_forked_in_the_middle_of_a_call_says_so_and_does_not_wait_for_ever(tmp_path: Path):
+    buffer = ReplayBuffer(100, sampler=Uniform(), seed=0)
+    buffer.extend(many(10))
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with buffer._lock:
+            held.set()
+            done.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(30)
+    child = os.fork()
+    if not child:
+        try:
+            buffer.sample(1)
+        except OstinatoError as error:
+            os._exit(0 if "forked" in str(error) else 3)
+        os._exit(4)
+    done.set()
+    thread.join()
+    assert os.waitpid(child, 0)[1] == 0
+    assert len(buffer.sample(2)) == 2
+    child = os.fork()  # between two calls: the child's is a buffer of its own
+    if not child:
+        os._exit(0 if len(buffer.sample(2)) == 2 else 3)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_records_of_long_words_are_appended_in_frames_of_a_few_megabytes(tmp_path: Path):
+    store = opened(tmp_path)
+    records = [made(k, generated_tasm=[f"{k:03d}" + "x" * 100_000]) for k in range(300)]
+    with store.writer() as writer:
+        ids = writer.extend(records)
+    assert contents(store) == dict(zip(ids.tolist(), records, strict=True))
+    view = View(REAL, store.path)
+    view.refresh()
+    counts = view.journals[1].frames.count.tolist()
+    assert sum(counts) == 300
+    assert max(counts) <= 80
+
+
+def test_corrections_beyond_what_one_segment_holds_go_into_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(output, "_LINES", 4000)
+    store = opened(tmp_path)
+    with store.writer() as writer:
+        ids = writer.extend(many(30)).tolist()
+    right = [dataclasses.replace(made(k), valid=True, clock_cycles=1) for k in range(30)]
+    store.amend_many(zip(ids, right, strict=True), reason="because")
+    sealed = store.seal()
+    assert (sealed.records, sealed.folded) == (30, 30)
+    assert sealed.segments > 3
+    assert contents(opened(tmp_path)) == dict(zip(ids, right, strict=True))
+    assert len(store.amendments()) == 30
+    store.compact()
+    assert (len(store.amendments()), contents(opened(tmp_path))) == (30, dict(zip(ids, right, strict=True)))
+
+
+def test_a_pickled_store_is_its_folder_and_what_writes_or_follows_it_is_not_pickled(tmp_path: Path):
+    store = opened(tmp_path)
+    with store.writer() as writer:
+        writer.append(made(0))
+        for one in (writer, store.replay(10)):
+            with pytest.raises(UsageError, match="give the store"):
+                copy.deepcopy(one)
+    assert len(copy.deepcopy(Store.open(store.path))) == 1
+    with pytest.raises(UsageError, match="closed"), writer:
+        pass
+    with pytest.raises(UsageError, match="host"):
+        store.journals_where(host=1)  # type: ignore[arg-type]

@@ -133,7 +133,7 @@ def test_a_frame_holds_at_most_1024_records(tmp_path: Path):
 
 def test_long_lists_go_into_frames_of_fewer_records(tmp_path: Path):
     store = opened(tmp_path)
-    long = record(generated_tasm=("push 1",) * 300_000)
+    long = record(generated_tasm=("push 1",) * 600_000)
     filled(store, [long, long, long, record()])
     assert [f.count for f in frames(journal(store))] == [1, 1, 2]
     assert list(store.results()) == [long, long, long, record()]

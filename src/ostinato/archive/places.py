@@ -112,6 +112,8 @@ class Buffers:
         for number in numbers:
             now.data[number] = now.sums[number] = now.states[number] = None
             now.addresses[:, number] = 0
+            self._names[number] = ""
+            self._damage.pop(number, None)
         self._now = now
 
     def data(self, number: int) -> NDArray[np.uint8]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -72,7 +73,8 @@ class ReplayBuffer:
         limiter: keeps drawing and pushing in step (min_size within the capacity); None lets both run free.
 
     The limits of bytes and age hold after each call. Threads: many may push, sample and update; every call is
-    whole, under one lock.
+    whole, under one lock. A forked child has a buffer of its own, with the same random numbers to come: give each worker
+    a seed, or `rng` at each draw.
     Memory, when full: about 110 bytes a record (85 with `Oldest`) and 4 an instruction, up to 40 bytes a record (or a tenth of
         all tokens, where lists are longer than 130) for tokens of removed records, 45 a distinct instruction,
         and what samplers and removers say of theirs.
@@ -139,6 +141,16 @@ class ReplayBuffer:
         self._newest = 0
         self._removed_by = dict.fromkeys(self._causes[1:], 0)
         self._attach()
+        _BUFFERS.add(self)
+
+    def _after_fork(self) -> None:
+        """In a forked child: the lock is ours, and if another thread had it, nobody knows how far that has come."""
+        if self._lock.acquire(blocking=False):
+            self._lock.release()
+        else:
+            self._halfway = True
+        self._lock = threading.RLock()
+        self._balanced = threading.Condition(self._lock)
 
     def _new_table(self) -> Table:
         return Table(self.capacity, self._words, merges=self._dedupe_settings is not None)
@@ -764,7 +776,8 @@ class ReplayBuffer:
     def _check_whole(self) -> None:
         if self._halfway:
             raise OstinatoError(
-                "a call was interrupted while it took records in: load a state, or make the buffer anew"
+                "a call was interrupted while it took records in (or this process was forked in the middle of one): "
+                "load a state, or make the buffer anew"
             )
 
     def _take_in(self, results: Results, ids: NDArray[np.int64], priorities: NDArray[np.float64]) -> None:
@@ -942,3 +955,15 @@ class ReplayBuffer:
             new = self.vocabulary.ids([words.word(i) for i in range(known, len(words))])
             self._to_tokens = np.concatenate([self._to_tokens, np.array(new, np.int32)])
         return self._to_tokens[stored]
+
+
+_BUFFERS: weakref.WeakSet[ReplayBuffer] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    for buffer in list(_BUFFERS):
+        buffer._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

@@ -363,7 +363,7 @@ class MappedBuffer(ReplayBuffer):
         return super().get(identity)
 
     def __repr__(self) -> str:
-        return f"MappedBuffer({len(self):,} of {self.capacity:,} build results)"
+        return f"{type(self).__name__}({len(self):,} of {self.capacity:,} build results)"
 
     # --- what is the store's to do --------------------------------------------------------------------------
 

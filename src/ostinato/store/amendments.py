@@ -39,7 +39,9 @@ class SealedAmendment:
         """
         value = json.loads(line.decode())
         numbers = [value[name] for name in ("amendment", "id", "at")]
-        if not all(type(n) is int and 0 <= n < 2**63 for n in numbers[:2]) or type(numbers[2]) is not int:
+        if not all(type(n) is int and 0 <= n < 2**63 for n in numbers[:2]) or not (
+            type(numbers[2]) is int and 0 <= numbers[2] < 2**64
+        ):
             raise ValueError("`amendment`, `id` or `at`")
         if not isinstance(value["reason"], str) or not isinstance(value["folded"], bool):
             raise ValueError("`reason` or `folded`")

@@ -166,7 +166,7 @@ def _compact_some(
             for sealed in segment.amendments:
                 if not len(ids) and not _elsewhere(view, segments, sealed.amendment.id):
                     continue  # nothing is left of which it could tell
-                here = output.ids(sealed.amendment.id)
+                here = output.has(sealed.amendment.id)
                 folded += here and not sealed.folded
                 was = sealed.before
                 if here and not sealed.folded and was is None:  # it was sealed before the record

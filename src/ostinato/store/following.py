@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,6 +105,9 @@ class StoreBuffer(MappedBuffer):
             done = self.looked_at
             change.added = [Part(ids[done:], places[done:])]
             raise
+
+    def __reduce__(self) -> NoReturn:
+        raise UsageError("a buffer cannot be pickled: give the store, and call `replay` there", "buffer")
 
     # --- states ---------------------------------------------------------------------------------------------
 

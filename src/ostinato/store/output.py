@@ -24,6 +24,7 @@ from ostinato.store.view import View
 
 SEGMENT_BYTES = 1 << 30
 _CHUNK = 1024
+_LINES = 64 << 20  # bytes of amendments.jsonl
 _WORDS, _TEXT = 1 << 20, 8 << 20  # instructions and bytes, about, of a chunk
 
 
@@ -47,6 +48,19 @@ def _text_bytes(view: View, places: NDArray[np.int64]) -> int:
         ]
         total += abs(lists[1] - lists[0])
     return total
+
+
+def _in_groups(lines: list[bytes]) -> list[list[bytes]]:
+    """Lines of amendments.jsonl, as many together as a segment's readers take."""
+    groups: list[list[bytes]] = []
+    size = 0
+    for line in lines:
+        if not groups or size + len(line) > _LINES:
+            groups.append([])
+            size = 0
+        groups[-1].append(line)
+        size += len(line)
+    return groups
 
 
 class Output:
@@ -130,12 +144,13 @@ class Output:
         self._done.append((self._current, name, beside))
         self.next_segment += 1
 
-    def ids(self, identity: int) -> bool:
-        """Was this record written?"""
+    def has(self, identity: int) -> bool:
+        """Was this record written? O(log n)."""
+        if len(self._written) > 1:
+            self._written = [np.sort(np.concatenate(self._written))]
         for ids in self._written:
             k = int(np.searchsorted(ids, identity))
-            if k < len(ids) and ids[k] == identity:
-                return True
+            return k < len(ids) and int(ids[k]) == identity
         return False
 
     def finish(
@@ -146,8 +161,10 @@ class Output:
     ) -> tuple[SegmentEntry, ...]:
         """Complete all folders and give them their names; the last one bears what is said of all."""
         fs = self._fs
-        if not self._done and amendments:
+        lines = _in_groups(amendments)
+        while len(self._done) < len(lines):  # more than one segment may have
             self._begin()
+        lines = [[]] * (len(self._done) - len(lines)) + lines
         dropped = {**dropped, "damaged": dropped.get("damaged", 0) + self.damaged}
         entries = []
         for k, (writer, name, beside) in enumerate(self._done):
@@ -156,7 +173,7 @@ class Output:
                 name=name,
                 store_id=self._live.store_id,
                 contexts=contexts,
-                amendments=amendments if last else (),
+                amendments=lines[k],
                 dropped=dropped if last else dict.fromkeys(KINDS, 0),
             )
             fs.replace(beside, layout.segment_path(self._root, name))

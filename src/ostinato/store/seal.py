@@ -148,7 +148,7 @@ def _seal_some(fs: FileSystem, root: str, chosen: list[int], max_bytes: int) -> 
             # not those that were sealed before the record: then nobody would know what it was
             part = view.overlaid(journal.part(journal.frames), own) if journal.records else None
             output.copy(view, part)
-        lines, folded = _amendment_lines(fs, root, view, own, output.ids)
+        lines, folded = _amendment_lines(fs, root, view, own, output.has)
         entries = output.finish(contexts, lines, counts)
     except BaseException:
         output.abandon()

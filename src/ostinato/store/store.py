@@ -49,6 +49,10 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 16
 
 
+def _reopen(path: str) -> Store:
+    return Store.open(path, create=False)
+
+
 class Store:
     """A folder that keeps build results for good; `Store.open` gives one.
 
@@ -147,6 +151,12 @@ class Store:
             catalog, self._catalog = self._catalog, None
         if catalog is not None:
             catalog.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled, it is its folder: whoever loads it opens that."""
+        if self._fs is not REAL:
+            raise UsageError("a store on a file system of its own cannot be pickled", "fs")
+        return _reopen, (self._root,)
 
     def __enter__(self) -> Store:
         return self
@@ -585,6 +595,9 @@ class Store:
 
         Cost: O(journals), from the files: the catalog, which has the same for whoever asks it in SQL, may not be there.
         """
+        for name, value in values.items():
+            if not isinstance(value, str):
+                raise UsageError(f"expected a str, got {value!r}", name)
         with self._reading() as (view, _, _):
             items = view.contexts()
         return sorted(number for number, context, _ in items if values.items() <= context.items())

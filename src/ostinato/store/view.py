@@ -85,7 +85,9 @@ class View:
         # what folding replaced, as of a generation
         self._befores: tuple[int, dict[int, BuildResult | None]] = (-1, {})
         self._said: set[str] = set()
+        self._unlaid = False  # is there an amendment of a record that has not been seen yet?
         self._amendments_came = False  # since they were applied; a segment may hold nothing else
+        self._halfway = False  # an interrupt came while the manifest was followed
         self._untold = Change()  # found by a refresh that failed, and told by the next
         self.manifest = read_manifest(self._fs, self._root)
         self._manifest_stamp = ()  # it is looked at again by the first refresh
@@ -101,6 +103,8 @@ class View:
         Raises:
             DamageError: MANIFEST or a segment cannot be read; names the file. OSError: as the system says.
         """
+        if self._halfway or any(journal.halfway for journal in self._growing):
+            raise OstinatoError(f"{self._root}: a look at the store was interrupted: open it anew")
         change = self._untold
         for attempt in range(_TRIES):
             if attempt > 8:
@@ -140,38 +144,43 @@ class View:
         except BaseException:
             self.buffers.drop(segment.number for segment in opened.values() if segment.number >= 0)
             raise
-        for name, segment in opened.items():
-            if not all(map(now.is_retired, segment.journals())):
-                raise DamageError(
-                    "it holds records of a journal that MANIFEST does not have as retired",
-                    source=layout.segment_path(self._root, name),
-                )
+        added, moved = [], []
+        cursor = self.cursor
+        for segment in opened.values():
             ids, places = segment.part()
-            self.segments[name] = segment
-            self._amendments_came |= bool(segment.amendments)
             if not len(ids):
                 continue
-            if self.cursor.has_none(int(ids[0]), int(ids[-1]) + 1):
-                change.added.append(Part(ids, places))
+            if cursor.has_none(int(ids[0]), int(ids[-1]) + 1):
+                added.append(Part(ids, places))
             else:
-                seen = self.cursor.seen(ids)
-                change.moved.append(Part(ids[seen], places[seen]))
+                seen = cursor.seen(ids)
+                moved.append(Part(ids[seen], places[seen]))
                 if not seen.all():
-                    change.added.append(Part(ids[~seen], places[~seen]))
-            self.cursor = self.cursor.union(stretches(ids))
-        for name in [name for name in self.segments if name not in names]:
-            gone_number = self.segments.pop(name).number
-            if gone_number >= 0:
-                change.left.append(gone_number)
-        for number in [number for number in self.journals if now.is_retired(number)]:
-            gone = self.journals.pop(number)
-            if gone.buffer >= 0:
-                change.left.append(gone.buffer)
-        self._growing = [journal for journal in self._growing if journal.number in self.journals]
+                    added.append(Part(ids[~seen], places[~seen]))
+            cursor = cursor.union(stretches(ids))
+        gone = [name for name in self.segments if name not in names]
+        retired = [number for number in self.journals if now.is_retired(number)]
+        left = [self.segments[name].number for name in gone] + [self.journals[n].buffer for n in retired]
         # whoever was sealed is seen whole
         shift = layout.INDEX_BITS
-        self.cursor = self.cursor.union(((a << shift), ((b + 1) << shift)) for a, b in now.retired)
+        cursor = cursor.union(((a << shift), ((b + 1) << shift)) for a, b in now.retired)
+        # all is computed: what raises before this is looked at again, and what comes after cannot
+        self._halfway = True
+        self.segments |= opened
+        for name in gone:
+            del self.segments[name]
+        for number in retired:
+            del self.journals[number]
+        self._growing = [journal for journal in self._growing if journal.number in self.journals]
+        self._amendments_came |= any(segment.amendments for segment in opened.values()) or bool(
+            gone or retired
+        )
+        change.added += added
+        change.moved += moved
+        change.left += [number for number in left if number >= 0]
+        self.cursor = cursor
         self.manifest = now
+        self._halfway = False
 
     def _open_segments(self, now: Manifest, opened: dict[str, Segment]) -> None:
         """Those that are new, all or none of them to be believed."""
@@ -185,6 +194,12 @@ class View:
                         f"MANIFEST says {entry.records} records, segment.json {opened[entry.name].records}",
                         source=layout.segment_path(self._root, entry.name),
                     )
+        for name, segment in opened.items():
+            if not all(map(now.is_retired, segment.journals())):
+                raise DamageError(
+                    "it holds records of a journal that MANIFEST does not have as retired",
+                    source=layout.segment_path(self._root, name),
+                )
 
     def _follow_folder(self) -> None:
         """Find journals that are new."""
@@ -209,8 +224,6 @@ class View:
         seen: list[tuple[int, int]] = []
         try:
             for journal in self._growing:
-                if journal.halfway:
-                    raise OstinatoError(f"{self._root}: a look at the store was interrupted: open it anew")
                 try:
                     size = os.lstat(journal.path).st_size
                     if size == journal.size and size and not thorough:
@@ -265,8 +278,18 @@ class View:
                     yield amendment, False
 
     def _apply_amendments(self, change: Change) -> None:
-        if not change and not self._amendments_came:
-            return
+        if self._amendments_came or (self._unlaid and change.added):
+            self._follow_amendments(change)
+        elif self._overlay:
+            self._overlay_change(change)
+
+    def _overlay_change(self, change: Change) -> None:
+        ids, places = self._overlay_arrays()
+        change.added = [overlaid(part, ids, places) for part in change.added]
+        change.moved = [overlaid(part, ids, places) for part in change.moved]
+
+    def _follow_amendments(self, change: Change) -> None:
+        """Amendments came, or records or amendments were sealed: O(amendments)."""
         latest = self.effective()
         wanted = {identity: amendment for identity, (amendment, folded) in latest.items() if not folded}
         # sealed or compacted before we have looked: the record's content has changed all the same
@@ -275,16 +298,15 @@ class View:
         self._told = told
         new = [a for identity, a in wanted.items() if self._overlaid.get(identity) != a]
         if self._chosen is None:
-            new = [a for a in new if self.original(a.id) is not None]
+            here = [a for a in new if self.original(a.id) is not None]
+            self._unlaid, new = len(here) < len(new), here
         self._lay(new)
         for identity in [identity for identity in self._overlay if identity not in wanted]:
             del self._overlay[identity], self._overlaid[identity]
         if change.left and self._chosen is None:
             self._lay_anew(change)
         if self._overlay:
-            ids, places = self._overlay_arrays()
-            change.added = [overlaid(part, ids, places) for part in change.added]
-            change.moved = [overlaid(part, ids, places) for part in change.moved]
+            self._overlay_change(change)
         fresh = np.array(sorted([a.id for a in new] + missed), np.int64)
         for part in change.added:  # those are told of already
             fresh = fresh[~np.isin(fresh, part.ids)]

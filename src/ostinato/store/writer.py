@@ -15,8 +15,8 @@ import threading
 import time
 import weakref
 import zlib
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +34,7 @@ from ostinato.store.manifest import Extras, Manifest, extras_dtype
 
 ROTATE_BYTES = 64 << 20
 _CHUNK = 1024  # records of a frame
-_CHUNK_BYTES = 8 << 20  # of text, about, in a frame
+_CHUNK_BYTES = 8 << 20  # of a frame, unless one record is larger
 _KNOWN = 1 << 16  # words remembered in their 8-byte form
 _ENTRY = struct.Struct("<32siIB7xB7xQQB7xQI4x")
 _OUTSIDE = struct.Struct("<Ii")
@@ -142,8 +142,8 @@ class Writer:
         Args:
             extras: an array of n, or one value for all, for each extra column.
         Raises:
-            UsageError: as `append`; nothing is appended then. OSError: as the system says; the frames before the one that
-                failed are appended.
+            UsageError: as `append`; nothing is appended then. OSError: as the system says; or UsageError: a record takes
+                2 GiB; the frames before the one that failed are appended.
         """
         whole = results if isinstance(results, Results) else Results.concat([results])
         rows = self._extra_rows(extras, len(whole)) if extras or self._extras else None
@@ -151,10 +151,8 @@ class Writer:
         with self._lock:
             self._check_open()
             self._tell()
-            for first, end in _chunks(whole):
-                payload = dumps(whole[first:end])
-                if rows is not None:
-                    payload += _padded(rows[first:end].tobytes())
+            for first, end, lists in _frames(whole, 0, len(whole)):
+                payload = lists if rows is None else lists + _padded(rows[first:end].tobytes())
                 identity = self._write(payload, end - first)
                 ids[first:end] = np.arange(identity, identity + end - first)
                 self.appended += end - first
@@ -196,7 +194,13 @@ class Writer:
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
 
+    def __reduce__(self) -> NoReturn:
+        raise UsageError(
+            "a writer cannot be pickled: give the store, and let each process have a writer", "writer"
+        )
+
     def __enter__(self) -> Writer:
+        self._check_open()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -506,21 +510,25 @@ def _outside(forms: list[bytes]) -> tuple[bytes, bytes]:
     return text + bytes(list_at - len(text)), b"".join(records)
 
 
-def _chunks(results: Results) -> Iterable[tuple[int, int]]:
-    """Results of a frame each: 1,024, or fewer where they are long."""
-    counts = np.asarray(results.instruction_counts, np.int64)
-    first = 0
-    for start in range(0, len(counts), _CHUNK):
-        end = min(start + _CHUNK, len(counts))
-        first = start
-        if 16 * int(counts[start:end].sum()) > _CHUNK_BYTES:
-            total = 0
-            for i in range(start, end):
-                total += 16 * int(counts[i])
-                if total > _CHUNK_BYTES and i > first:
-                    yield first, i
-                    first, total = i, 16 * int(counts[i])
-        yield first, end
+def _frames(results: Results, begin: int, stop: int) -> Iterator[tuple[int, int, bytes]]:
+    """(first, end, archive) of frames: of 1,024 records, or of fewer where they are long."""
+    for first in range(begin, stop, _CHUNK):
+        end = min(first + _CHUNK, stop)
+        half = (first + end) // 2
+        large = end - first > 1 and 8 * int(np.sum(results.instruction_counts[first:end])) > _CHUNK_BYTES
+        if not large:
+            try:
+                payload = dumps(results[first:end])
+                large = end - first > 1 and len(payload) > _CHUNK_BYTES
+            except UsageError:  # 2 GiB or more
+                if end - first == 1:
+                    raise
+                large = True
+        if large:
+            yield from _frames(results, first, half)
+            yield from _frames(results, half, end)
+        else:
+            yield first, end, payload
 
 
 def is_at(fd: int, path: str) -> bool:
