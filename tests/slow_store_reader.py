@@ -678,7 +678,10 @@ class _Segment:
         except Bad as bad:
             raise self.refuse("journals.npy", str(bad)) from None
         try:
-            known = read_json(self.whole("contexts.json"))
+            text = self.whole("contexts.json")
+            if len(text) > min(1 << 26, 16 + (len(journals) << 20)):
+                raise Bad("is larger than it may be")
+            known = read_json(text)
             if not isinstance(known, list) or not all(map(_is_context, known)):
                 raise Bad("is no list of objects of strings")
         except Bad as bad:

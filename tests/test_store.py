@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import os
+import pickle
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +17,9 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import ostinato.store
+from crash_helpers import child
 from ostinato import DamageError, Results, UsageError, archive
-from ostinato.store import Cursor, Extra, Records, Store, Writer
+from ostinato.store import Cursor, Extra, Keep, Records, Store, Writer
 from ostinato.store.fs import FileSystem
 from record_helpers import complaint
 from store_helpers import contents, filled, ids_of, journals, made, many, opened, segments
@@ -653,3 +657,150 @@ def test_every_public_method_says_what_it_does(name: str):
         if inspect.isfunction(function) and not inspect.getdoc(getattr(public, member)):
             silent.append(member)
     assert silent == []
+
+
+# Arguments
+
+
+class Four:
+    """An int to whoever asks for one."""
+
+    def __index__(self) -> int:
+        return 4
+
+
+@pytest.mark.parametrize("path", [None, b"store", 3, "", "a\0b"])
+def test_what_is_no_path_is_refused_by_name(path: Any):
+    assert "`path`" in complaint(UsageError, Store.open, path)
+
+
+@pytest.mark.parametrize("extras", [["loss"], "loss", 3])
+def test_extra_columns_without_dtypes_are_refused_by_name(tmp_path: Path, extras: Any):
+    assert "`extras`" in complaint(UsageError, opened, tmp_path, extras=extras)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("four", [np.int64(4), np.uint8(4), Four()], ids=["int64", "uint8", "index"])
+def test_whatever_is_an_int_may_be_one(store: Store, tmp_path: Path, four: Any):
+    size = four if isinstance(four, Four) else np.int64(1 << 16)
+    ids = filled(store, many(10))
+    assert [len(part) for part in store.parts(size=four)] == [4, 4, 2]
+    assert store.export(tmp_path / "best", best=four, best_per_program=four) == 4
+    store.amend(np.int64(ids[0]), made(0), reason="x", at=four)
+    assert store.amendments()[0].amendment.at == 4
+    assert type(store.amendments()[0].amendment.at) is int
+    assert store.health(now=four).lag_s == 0
+    if size is not four:
+        assert store.seal(max_bytes=size, wait_s=four).records == 10
+        filled(store, many(3), one_by_one=True)
+        assert store.compact(Keep(newest=four), now=four, max_bytes=size, wait_s=four).removed == 9
+        assert (len(store), Keep(newest=four)) == (4, Keep(newest=4))
+        assert type(Keep(newest=four).newest) is int
+        assert store.writer(rotate_bytes=size, interval_ms=np.float32(5)).append(made(1)) > 0
+
+
+@pytest.mark.parametrize("wrong", ["x", None, True, 1.5, -1])
+def test_what_is_no_int_is_refused_by_name(store: Store, tmp_path: Path, wrong: Any):
+    [identity] = filled(store, many(1))
+    calls: dict[str, Any] = {
+        "size": lambda: next(store.parts(size=wrong)),
+        "max_bytes": lambda: store.seal(max_bytes=wrong),
+        "rotate_bytes": lambda: store.writer(rotate_bytes=wrong),
+    }
+    if wrong is not None:  # which is allowed there
+        calls |= {
+            "at": lambda: store.amend(identity, made(0), reason="x", at=wrong),
+            "now": lambda: store.health(now=wrong),
+            "best": lambda: store.export(tmp_path / "a", best=wrong),
+            "best_per_program": lambda: store.export(tmp_path / "a", best_per_program=wrong),
+            "newest": lambda: Keep(newest=wrong),
+        }
+    for name, call in calls.items():
+        assert f"`{name}`" in complaint(UsageError, call)
+    assert (len(store), store.amendments()) == (1, [])
+
+
+@pytest.mark.parametrize("wrong", ["x", "1", None, True, float("nan"), []])
+def test_a_wait_that_is_no_number_of_seconds_is_refused_before_anything_is_done(
+    store: Store, tmp_path: Path, wrong: Any
+):
+    filled(store, many(2))
+    other = opened(tmp_path, "other")
+    for call in (store.seal, store.compact, store.repair, lambda wait_s: store.merge(other, wait_s=wait_s)):
+        assert "`wait_s`" in complaint(UsageError, lambda call=call: call(wait_s=wrong))
+    assert "`poll_s`" in complaint(UsageError, lambda: store.follow(poll_s=wrong))
+    assert segments(store) == []
+
+
+def test_a_context_is_looked_for_by_text(store: Store):
+    filled(store, many(1), host="1")
+    assert "`host`" in complaint(UsageError, lambda: store.journals_where(host=1))  # type: ignore[arg-type]
+    assert store.journals_where(host="1") == [1]
+
+
+# Pickling
+
+
+@pytest.mark.parametrize("copied", [lambda s: pickle.loads(pickle.dumps(s)), copy.deepcopy, copy.copy])
+def test_a_pickled_store_is_the_same_folder(tmp_path: Path, copied: Any):
+    store = Store.open(tmp_path / "s")
+    filled(store, many(3))
+    with copied(store) as other:
+        assert (other.path, other.store_id, len(other)) == (store.path, store.store_id, 3)
+        filled(other, many(2))
+    assert len(store) == 5
+
+
+def test_a_pickled_store_that_is_gone_is_not_made_anew(tmp_path: Path):
+    pickled = pickle.dumps(Store.open(tmp_path / "s"))
+    (tmp_path / "s").rename(tmp_path / "t")
+    with pytest.raises(FileNotFoundError):
+        pickle.loads(pickled)
+    assert not (tmp_path / "s").exists()
+
+
+def test_what_cannot_be_pickled_says_what_to_do(tmp_path: Path):
+    store = Store.open(tmp_path / "s")
+    with store.writer() as writer:
+        assert "give the store" in complaint(UsageError, pickle.dumps, writer)
+        writer.append(made(1))
+    assert "give the store" in complaint(UsageError, pickle.dumps, store.replay(3))
+
+
+def test_a_closed_writer_is_not_entered_again(store: Store):
+    with store.writer() as writer:
+        pass
+    assert "closed" in complaint(UsageError, writer.__enter__)
+
+
+def test_a_store_s_buffer_says_what_it_is(store: Store):
+    filled(store, many(3))
+    assert re.fullmatch(r"StoreBuffer\(3 of 9 build results\)", repr(store.replay(9)))
+
+
+# Descriptors
+
+
+def few_descriptors(path: str) -> None:
+    """In a child that may have 256 files open: more journals than that, large enough to be mapped, are read and sealed."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+    with Store.open(path, create=False) as store:
+        records = store.results()
+        buffer = store.replay(1000)
+        assert (len(records), len(buffer), len(buffer.sample(16))) == (300, 300, 16)
+        assert store.seal().records == 300
+        assert [r.timestamp for r in records] == [r.timestamp for r in store.results()]
+        assert len(os.listdir("/proc/self/fd") if os.path.exists("/proc/self/fd") else []) < 50
+
+
+def test_more_journals_than_descriptors_are_read_and_sealed(store: Store):
+    word = "x" * 70_000
+    for k in range(300):
+        filled(store, [made(k, generated_tasm=[word])])
+    sizes = [os.path.getsize(Path(store.path, "journals", name)) for name in journals(store)]
+    assert (len(sizes), min(sizes) > 1 << 16) == (300, True)  # else they are not mapped
+    with child(few_descriptors, store.path) as reading:
+        reading.finish()
+    assert (len(store), journals(store)) == (300, [])

@@ -27,8 +27,9 @@ from hypothesis import strategies as st
 import slow_store_reader as slow
 import slow_store_writer as slow_writer
 from ostinato import BuildResult, DamageError, OstinatoError, VersionError
-from ostinato.store import Store
+from ostinato.store import Keep, Store, compact, seal
 from ostinato.store import journal as journals
+from ostinato.store.amendments import SealedAmendment
 from ostinato.store.check import check, repair
 from ostinato.store.fs import REAL, FileSystem
 from store_helpers import NOW, made
@@ -700,6 +701,20 @@ def test_a_hostile_manifest_is_refused_naming_the_file(truth: Truth, damaged: Pa
         told_by(damaged)
 
 
+def test_a_manifest_may_lack_damaged_journals_and_is_refused_for_those_that_cannot_be(
+    truth: Truth, damaged: Path
+) -> None:
+    path = damaged / "MANIFEST"
+    value = slow.read_signed(path.read_bytes())
+    assert "damaged" not in value
+    path.write_bytes(_signed({**value, "damaged": [[1, 1]]}))
+    assert told_by(damaged) == truth.records
+    for bad in HOSTILE["retired"]:
+        path.write_bytes(_signed({**value, "damaged": bad}))
+        with pytest.raises(DamageError, match="MANIFEST"):
+            told_by(damaged)
+
+
 def _signed(value: Any) -> bytes:
     text = json.dumps(value).encode() + b"\n"
     return text + b"crc32 %08x\n" % zlib.crc32(text)
@@ -1059,3 +1074,156 @@ def test_a_journal_of_any_bytes_crashes_nothing(truth: Truth, data: st.DataObjec
     skipped = sum(skip.size for skip in found.skipped)
     assert skipped <= len(raw) - head.start
     assert all(head.start <= skip.position <= len(raw) - skip.size for skip in found.skipped)
+
+
+# Stopped between MANIFEST and what is put aside
+
+
+def flip(file: Path, position: int) -> None:
+    with open(file, "r+b") as stream:
+        stream.seek(position)
+        byte = stream.read(1)
+        stream.seek(position)
+        stream.write(bytes([byte[0] ^ 1]))
+
+
+def _stop(*_: object) -> int:
+    raise KeyboardInterrupt
+
+
+def _names(folder: Path, name: str) -> list[str]:
+    return sorted(path.name for path in (folder / name).iterdir()) if (folder / name).exists() else []
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_damaged_journal_is_put_aside_also_by_who_comes_after_a_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: bool
+) -> None:
+    fs = FileSystem()
+    with Store.open(tmp_path / "s", fs=fs) as store:
+        with store.writer() as writer:
+            for k in range(50):
+                writer.append(made(k))
+        journal = Path(store.path, "journals", "000001.journal")
+        if damaged:
+            flip(journal, journal.stat().st_size // 2)
+        whole = journal.read_bytes()
+        with monkeypatch.context() as patch:
+            patch.setattr(seal, "put_aside", _stop)
+            patch.setattr(
+                fs, "unlink", lambda path: _stop() if path.endswith(".journal") else os.unlink(path)
+            )
+            with contextlib.suppress(KeyboardInterrupt):
+                store.seal()
+        assert _names(tmp_path / "s", "journals") == ["000001.journal"]
+        assert _names(tmp_path / "s", "segments") == ["000001"]
+        store.seal()
+        assert _names(tmp_path / "s", "journals") == []
+        assert _names(tmp_path / "s", "aside") == ["000001.journal"] * damaged
+        if damaged:
+            assert (tmp_path / "s" / "aside" / "000001.journal").read_bytes() == whole
+        assert len(store) == 50 - damaged
+
+
+@pytest.mark.parametrize("file", [None, "records.rkyv", "ids.npy", "no journals.npy", "no ids.npy"])
+def test_a_damaged_segment_is_put_aside_also_by_who_comes_after_a_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str | None
+) -> None:
+    folder = tmp_path / "s"
+    with Store.open(folder) as store:
+        with store.writer() as writer:
+            writer.extend([made(k, generated_tasm=["x" * 900] * 8) for k in range(20)])
+        store.seal()
+        with monkeypatch.context() as patch:
+            patch.setattr(compact, "put_aside", _stop)
+            patch.setattr(compact, "discard", _stop)
+            with contextlib.suppress(KeyboardInterrupt):
+                store.compact(Keep(newest=19))
+        assert _names(folder, "segments") == ["000001", "000002"]
+        segment = folder / "segments" / "000001"
+        if file and file.startswith("no "):
+            (segment / file.removeprefix("no ")).unlink()
+        elif file:  # the first bytes of records.rkyv are text, which nobody reads to find the records
+            flip(segment / file, 5 if file == "records.rkyv" else 130)
+        store.seal()
+        assert _names(folder, "segments") == ["000002"]
+        assert _names(folder, "aside") == ["000001"] * (file is not None)
+        assert len(store) == 19
+        assert check(REAL, str(folder)).ok
+
+
+def test_a_link_under_a_journals_name_that_is_retired_does_not_keep_anybody_from_sealing(
+    tmp_path: Path,
+) -> None:
+    with Store.open(tmp_path / "s") as store:
+        for k in range(2):
+            with store.writer() as writer:
+                writer.append(made(k))
+            if not k:
+                store.seal()
+        (tmp_path / "elsewhere").write_bytes(b"untouched")
+        Path(store.path, "journals", "000001.journal").symlink_to(tmp_path / "elsewhere")
+        assert store.seal().records == 1
+        assert _names(tmp_path / "s", "journals") == []
+        assert len(store) == 2
+    assert (tmp_path / "elsewhere").read_bytes() == b"untouched"
+
+
+def test_corrections_of_a_segment_that_is_put_aside_are_counted(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "s") as store:
+        with store.writer() as writer:
+            ids = [writer.append(made(k)) for k in range(10)]
+        store.seal()
+        for k in range(3):
+            store.amend(ids[k], made(k, valid=False), reason="", at=5)
+        store.seal()
+        assert _names(tmp_path / "s", "segments") == ["000001", "000002"]
+    assert repair(REAL, str(tmp_path / "s")).lost_amendments == 0
+    newest = tmp_path / "s" / "segments" / _names(tmp_path / "s", "segments")[-1]
+    (newest / "contexts.json").write_bytes(b"{")
+    report = repair(REAL, str(tmp_path / "s"))
+    assert (report.ok, report.lost_amendments) == (True, 3)
+
+
+# Bounds of what segments say
+
+
+def _context_of(folder: Path, name: str, data: bytes) -> None:
+    record = {**made(0).to_dict(), "generated_tasm": ["add"]}
+    about = slow_writer.Segment(1, [(1 << 24, record, {})], {1: {}}, files={name: data})
+    slow_writer.write_store(folder, [], [about], [], retired=[[1, 1]])
+
+
+@pytest.mark.parametrize("size", [1 << 20, (1 << 20) + 32])
+def test_contexts_larger_than_the_journals_can_have_are_not_read(tmp_path: Path, size: int) -> None:
+    _context_of(tmp_path / "s", "contexts.json", b"[{}]".ljust(size))
+    if size <= 1 << 20:
+        assert len(Store.open(tmp_path / "s", create=False)) == 1
+    else:
+        with pytest.raises(DamageError, match=r"contexts\.json.* more than"):
+            len(Store.open(tmp_path / "s", create=False))
+
+
+@pytest.mark.parametrize(
+    ("change", "right"),
+    [
+        ({}, True),
+        ({"at": 2**64 - 1}, True),
+        ({"at": 2**64}, False),
+        ({"at": -1}, False),
+        ({"at": True}, False),
+        ({"id": 2**63}, False),
+        ({"amendment": -1}, False),
+        ({"reason": "half of a pair: \ud800"}, False),
+        ({"after": {**made(1).to_dict(), "generated_tasm": ["\udfff"]}}, False),
+        ({"before": {**made(1).to_dict(), "generated_tasm": ["\udfff"]}}, False),
+    ],
+)
+def test_what_is_no_correction_is_refused(change: dict[str, Any], right: bool) -> None:
+    value = {"id": 1 << 24, "at": 5, "reason": "", "amendment": 2 << 24, "before": None, "folded": False}
+    line = json.dumps({**value, "after": made(0).to_dict(), **change}).encode()
+    if right:
+        assert json.loads(SealedAmendment.parse(line).dump()) == json.loads(line)
+    else:
+        with pytest.raises((ValueError, TypeError, KeyError)):
+            SealedAmendment.parse(line)

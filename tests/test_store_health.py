@@ -154,7 +154,8 @@ def test_frames_that_stand_twice_are_counted_and_read_once(store: Store):
     again = head + struct.pack("<I", zlib.crc32(payload, zlib.crc32(head))) + payload
     journal(store, 1).write_bytes(raw + again)
     health = store.health()
-    assert (health.records, health.repeated, health.torn) == (3, 1, 0)
+    assert (health.records, health.repeated, health.torn, health.damaged) == (3, 1, 0, 0)
+    assert health.problems == []
     assert contents(store) == dict(zip(ids, many(3), strict=True))
     store.seal()
     assert store.health().repeated == 1
@@ -270,7 +271,7 @@ def test_a_catalog_that_cannot_be_written_harms_no_sealing(store: Store):
 
 QUIET = """
 import sys
-from ostinato.store import Store
+from ostinato.store import Keep, Store
 health = Store.open(sys.argv[1]).health()
 print(health.records, "sqlite3" in sys.modules)
 """
@@ -293,3 +294,16 @@ def test_a_store_that_is_well_has_nothing_to_check(store: Store):
     store.seal()
     filled(store, many(30, 30))
     assert check_of(store).problems == []
+
+
+def test_damage_of_a_segment_that_is_no_longer_live_is_no_problem_any_more(store: Store):
+    filled(store, [made(k, generated_tasm=[f"{k} " * 500]) for k in range(200)])
+    store.seal()
+    [file] = Path(store.path, "segments", "000001").glob("*.rkyv")
+    raw = bytearray(file.read_bytes())
+    raw[len(raw) * 3 // 4] ^= 1  # in the text of one that is kept
+    file.write_bytes(raw)
+    assert store.results().damaged > 0
+    assert any("damaged blocks" in problem for problem in store.health().problems)
+    assert store.compact(Keep(newest=100)).aside == 1  # whoever reads the store meanwhile has it open
+    assert (store.health().problems, store.results().damaged) == ([], 0)

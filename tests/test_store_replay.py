@@ -45,6 +45,7 @@ from ostinato.replay import (
     Window,
 )
 from ostinato.store import Extra, Keep, Store
+from ostinato.store.following import StoreBuffer
 from record_helpers import complaint
 from store_helpers import contents, filled, made, many, opened
 
@@ -254,6 +255,29 @@ from ostinato.store import Store
 print(filled(Store.open(sys.argv[1]), many(7)))
 """
 TESTS = str(Path(__file__).parent)
+
+
+@pytest.mark.parametrize("step", ["take_in", "amend", "relocate"])
+def test_a_refresh_that_is_interrupted_as_a_step_begins_is_ended_by_the_next_one(
+    store: Store, monkeypatch: pytest.MonkeyPatch, step: str
+):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    ids = filled(store, many(300))
+    buffer = store.replay(1000, sampler=Uniform(), remover=Oldest(), seed=0)
+    store.seal()
+    store.amend(ids[1], made(1, valid=True, clock_cycles=5), reason="measured anew")
+    filled(store, many(20))
+    with monkeypatch.context() as patch:
+        patch.setattr(StoreBuffer, step, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            buffer.refresh()
+    assert buffer.refresh() == 0
+    buffer.check()
+    assert sorted(buffer.ids().tolist()) == store.results().ids.tolist()
+    assert buffer.stats().pushed == 320
+    assert buffer.get(ids[1]) == store.get(ids[1]) == made(1, valid=True, clock_cycles=5)
 
 
 def test_refresh_takes_in_what_another_process_appended(store: Store):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import subprocess
@@ -19,10 +20,17 @@ from hypothesis import given
 from numpy.testing import assert_array_equal
 
 from ostinato import BuildResult, OstinatoError, UsageError, archive
-from ostinato.store import Extra, Keep, Sealed, Store
+from ostinato.store import Extra, Keep, Sealed, Store, layout, output, segment_writing
+from ostinato.store import segment as segment_reading
+from ostinato.store.manifest import read_manifest
+from ostinato.store.output import Output
+from ostinato.store.segment import Part
+from ostinato.store.view import View
 from record_helpers import complaint, more, record
 from store_helpers import (
     NOW,
+    QUICK,
+    Quick,
     afresh,
     as_written,
     contents,
@@ -510,3 +518,218 @@ def test_sealing_and_reading_give_all_descriptors_back(store: Store):
         len(store)
     store.close()
     assert count() <= before
+
+
+# Limits
+
+
+def test_corrections_that_are_more_than_a_segment_takes_go_into_more(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    ids = filled(store, many(100))
+    store.seal()
+    monkeypatch.setattr(output, "_LINES", 8 << 10)
+    monkeypatch.setattr(layout, "LINES_END", 8 << 10)
+    store.amend_many([(i, made(k, valid=False)) for k, i in enumerate(ids)], reason="judged again", at=5)
+    expected = [(a.amendment.id, a.before, a.amendment.result) for a in store.amendments()]
+    assert len(expected) == 100
+    for act in (store.seal, store.compact):
+        act()
+        assert [(a.amendment.id, a.before, a.amendment.result) for a in store.amendments()] == expected
+        assert list(afresh(store).values()) == [made(k, valid=False) for k in range(100)]
+        sizes = [path.stat().st_size for path in Path(store.path).glob("segments/*/amendments.jsonl")]
+        assert len(sizes) > 3
+        assert max(sizes) <= 8 << 10
+
+
+def test_a_correction_whose_history_is_too_long_for_a_line_is_sealed_without(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    (long_one, short) = filled(store, [made(0, generated_tasm=["x" * 5000]), made(1)])
+    store.amend(long_one, made(5), reason="shorter", at=5)
+    store.amend(short, made(6), reason="another", at=5)
+    monkeypatch.setattr(layout, "LINES_END", 4096)
+    store.seal()
+    assert list(afresh(store).values()) == [made(5), made(6)]
+    assert {a.amendment.id: a.before for a in store.amendments()} == {long_one: None, short: made(1)}
+
+
+def test_a_correction_that_no_line_could_hold_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch):
+    (identity,) = filled(store, [made(0)])
+    monkeypatch.setattr(layout, "AMENDMENT_END", 4096)
+    long_one = made(0, generated_tasm=["x" * 5000])
+    assert "at most 4,096 bytes" in complaint(
+        UsageError, lambda: store.amend(identity, long_one, reason="", at=5)
+    )
+    store.amend(identity, made(5), reason="", at=5)
+    assert contents(store) == {identity: made(5)}
+
+
+def test_contexts_that_are_more_than_a_segment_takes_go_into_more(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    for module in (segment_writing, segment_reading):
+        monkeypatch.setattr(module, "CONTEXTS_END", 10_000)
+    context = {k: {"note": f"{k % 30:02d}" + "x" * 1000} for k in range(40)}
+    ids = {filled(store, [made(k)], **context[k])[0]: k for k in context}
+    for act in (store.seal, store.compact):
+        act()
+        assert {i: store.context(i) for i in ids} == {i: context[k] for i, k in ids.items()}
+        assert list(afresh(store).values()) == [made(k) for k in context]
+        sizes = [path.stat().st_size for path in Path(store.path).glob("segments/*/contexts.json")]
+        assert len(sizes) >= 4
+        assert max(sizes) <= 10_000
+
+
+def test_a_chunk_of_records_whose_contexts_are_too_many_is_cut(store: Store, monkeypatch: pytest.MonkeyPatch):
+    for k in range(16):
+        filled(store, [made(k)], note=f"{k:02d}" + "x" * 1000)
+    store.seal()
+    # what was written is one segment, which is copied as one chunk
+    assert segments(store) == ["000001"]
+    monkeypatch.setattr(segment_writing, "CONTEXTS_END", 4000)
+    assert store.compact(Keep(newest=15)).removed == 1
+    assert len(segments(store)) >= 4
+    notes = [store.context(int(i))["note"][:2] for i in store.results().ids]
+    assert notes == [f"{k:02d}" for k in range(1, 16)]
+
+
+# What fails
+
+
+def test_what_is_abandoned_takes_no_folder_with_it_that_was_there_before(store: Store):
+    filled(store, many(10))
+    view = View(QUICK, store.path)
+    view.refresh()
+    out = Output(QUICK, store.path, read_manifest(QUICK, store.path), 1 << 20, {})
+    there = [segment(store, name, "") for name in ("000001", "000003")]
+    there[0].mkdir()
+    (there[0] / "only").write_bytes(b"one")
+    for ids in ([0, 5], [5, 10]):
+        part = next(view.parts())
+        out.copy(view, Part(*(column[slice(*ids)] for column in part)))
+        out._begin()
+    there[1].mkdir()  # after the name was chosen
+    (there[1] / "only").write_bytes(b"one")
+    with pytest.raises(OSError, match="not empty"):
+        out.finish([], {})
+    assert segment(store, "000002", "segment.json").exists()
+    out.abandon()
+    assert segments(store) == ["000001", "000003"]
+    assert [(folder / "only").read_bytes() for folder in there] == [b"one", b"one"]
+
+
+class _Full(Quick):
+    full = ""
+
+    def create(self, path: str) -> int:
+        if self.full and path.endswith(self.full):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+        return super().create(path)
+
+
+@pytest.mark.parametrize("file", ["records.rkyv", "ids.npy", "extra-x.npy", "entries.tmp", "contexts.json"])
+def test_a_segment_that_cannot_be_begun_leaves_no_descriptor_and_no_folder(tmp_path: Path, file: str):
+    if not os.path.isdir("/proc/self/fd"):
+        pytest.skip("no /proc here")
+    fs = _Full()
+    store = opened(tmp_path, fs=fs, extras={"x": Extra("i4", 1)})
+    ids = filled(store, many(10))
+    before = len(os.listdir("/proc/self/fd"))
+    fs.full = file
+    for _ in range(3):
+        assert "No space" in complaint(OSError, store.seal)
+        assert segments(store) == []
+    assert len(os.listdir("/proc/self/fd")) == before
+    fs.full = ""
+    assert store.seal().records == 10
+    assert list(contents(store)) == ids
+    store.close()
+
+
+class _Looked(Quick):
+    """LOCK is somebody else's at the first few looks, as while somebody checks the store."""
+
+    looks = 0
+
+    def open(self, path: str) -> int:
+        fd = super().open(path)
+        if os.path.basename(path) == layout.LOCK:
+            self.lock_fd = fd
+        return fd
+
+    def lock(self, fd: int, *, shared: bool = False) -> bool:
+        if self.looks and fd == self.lock_fd:
+            self.looks -= 1
+            return False
+        return super().lock(fd, shared=shared)
+
+
+def test_whoever_checks_the_store_for_a_moment_does_not_keep_others_from_sealing(tmp_path: Path):
+    fs = _Looked()
+    store = opened(tmp_path, fs=fs)
+    filled(store, many(3))
+    fs.looks = 5
+    assert store.seal(wait_s=0).records == 3
+    fs.looks = 1000
+    assert "another process" in complaint(OstinatoError, lambda: store.seal(wait_s=0))
+    assert fs.looks > 900
+    store.close()
+
+
+FEW = """
+import os, resource, sys
+sys.path[:0] = sys.argv[3:]
+from ostinato.store import Store
+from store_helpers import QUICK, made, many
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+store, other = (Store.open(path, fs=QUICK) for path in sys.argv[1:3])
+"""
+
+
+def few_descriptors(tmp_path: Path, program: str) -> list[str]:
+    """What a program says that has a `store` and an `other`, and 64 descriptors."""
+    pytest.importorskip("resource")
+    arguments = [str(tmp_path / "store"), str(tmp_path / "other"), str(Path(__file__).parent)]
+    done = subprocess.run(
+        [sys.executable, "-c", FEW + program, *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+def test_many_large_journals_are_sealed_with_few_descriptors(tmp_path: Path):
+    program = """
+for k in range(100):
+    with store.writer() as writer:
+        writer.append(made(k, generated_tasm=["x" * 70_000]))
+print(len(store), store.seal().records, len(store))
+"""
+    assert few_descriptors(tmp_path, program) == ["100", "100", "100"]
+
+
+def test_many_empty_journals_are_retired_at_once_with_few_descriptors(tmp_path: Path):
+    program = """
+from ostinato.store import seal
+seal._EMPTY = 32
+for k in range(1, 101):
+    open(os.path.join(store.path, "journals", f"{k:06d}.journal"), "xb").close()
+store.seal()
+print(len(os.listdir(os.path.join(store.path, "journals"))))
+with store.writer() as writer:
+    print(writer.append(made(1)) >> 24)
+"""
+    assert few_descriptors(tmp_path, program) == ["0", "101"]
+
+
+def test_many_contexts_are_merged_with_few_descriptors(tmp_path: Path):
+    program = """
+for k in range(100):
+    with other.writer({"k": str(k)}) as writer:
+        writer.append(made(k))
+other.seal()
+merged = store.merge(other)
+print(merged.records, len(merged.journals), len(os.listdir(os.path.join(store.path, "journals"))))
+print(store.context(int(store.results().ids[99]))["k"])
+"""
+    assert few_descriptors(tmp_path, program) == ["100", "100", "0", "99"]

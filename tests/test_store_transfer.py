@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -398,3 +399,22 @@ def test_a_catalog_of_the_other_that_cannot_be_read_costs_no_records(store: Stor
     Path(other.path, "catalog.sqlite").write_bytes(b"nonsense" * 1000)
     merged = store.merge(other)
     assert (merged.records, len(merged.problems), len(store)) == (3, 1, 3)
+
+
+def test_a_store_in_which_a_segment_is_missing_takes_in_nothing(store: Store, other: Store, tmp_path: Path):
+    """It was copied while it was compacted: what MANIFEST does not name may be the only one of its kind."""
+    filled(store, many(20))
+    store.seal()
+    before = Path(store.path, "MANIFEST").read_bytes()
+    store.compact(Keep(newest=15))
+    assert segments(store) == ["000002"]
+    copy = Path(shutil.copytree(store.path, tmp_path / "copy"))
+    for name in ("MANIFEST", "MANIFEST.copy"):
+        (copy / name).write_bytes(before)
+    filled(other, many(5, 100))
+    with Store.open(copy, fs=QUICK) as damaged:
+        for _ in range(2):
+            assert "000001" in complaint(DamageError, lambda: damaged.merge(other))
+            assert segments(damaged) == ["000002"]
+            assert journals(damaged) == []
+    assert (copy / "MANIFEST").read_bytes() == before

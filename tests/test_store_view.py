@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from ostinato import BuildResult, reward
+from ostinato import BuildResult, DamageError, OstinatoError, reward
 from ostinato.store import Keep, Store
-from ostinato.store.fs import FileSystem
+from ostinato.store.fs import REAL, FileSystem
+from ostinato.store.open_journal import OpenJournal
+from ostinato.store.view import View
 from store_helpers import contents, filled, made, many, opened
 
 
@@ -182,3 +185,120 @@ def test_a_journal_that_could_not_be_read_is_read_at_the_next_look(tmp_path: Pat
             len(reader)
         assert not fs.failing
         assert list(reader.results()) == many(30)
+
+
+# --- what goes wrong in between -------------------------------------------------------------------------
+
+
+def test_segments_that_were_opened_before_one_that_fails_are_let_go(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        for _ in range(2):
+            filled(store, many(3))
+            store.seal()
+        folders = sorted(Path(store.path, "segments").iterdir())
+        assert len(folders) == 2
+        view = View(REAL, store.path)
+        folders[1].rename(tmp_path / "elsewhere")
+        for _ in range(2):
+            with pytest.raises(DamageError):
+                view.refresh()
+            assert not view.buffers._now.held
+        (tmp_path / "elsewhere").rename(folders[1])
+        assert sum(len(part.ids) for part in view.refresh().added) == 6
+        assert view.buffers._now.held
+
+
+def test_a_correction_that_an_interrupt_came_upon_is_told_by_the_next_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with opened(tmp_path) as store:
+        ids = filled(store, many(3))
+        view = View(REAL, store.path)
+        view.refresh()
+        for folded in (False, True):
+            store.amend(ids[1], made(1, clock_cycles=5 + folded), reason="measured anew")
+            if folded:
+                store.compact()
+            with monkeypatch.context() as patch:
+                patch.setattr(View, "find", interrupted)
+                with pytest.raises(KeyboardInterrupt):
+                    view.refresh()
+            told = [part.ids.tolist() for part in view.refresh().amended]
+            assert told == [[ids[1]]]
+            assert not view.refresh()
+
+
+def test_a_journal_that_was_read_but_not_noted_makes_the_view_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_on = OpenJournal.read_on
+
+    def interrupted(self: OpenJournal, *arguments: Any, **settings: Any) -> None:
+        read_on(self, *arguments, **settings)
+        raise KeyboardInterrupt
+
+    with opened(tmp_path) as store:
+        filled(store, many(3))  # closed: it would not be looked at again
+        view = View(REAL, store.path)
+        monkeypatch.setattr(OpenJournal, "read_on", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            view.refresh()
+        monkeypatch.setattr(OpenJournal, "read_on", read_on)
+        for _ in range(2):
+            with pytest.raises(OstinatoError, match="interrupted"):
+                view.refresh()
+
+
+# --- what a look costs ----------------------------------------------------------------------------------
+
+
+def test_a_look_that_finds_nothing_new_does_not_go_through_what_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    problems = View.problems
+
+    def counted(self: View) -> list[str]:
+        asked.append(self)
+        return problems(self)
+
+    monkeypatch.setattr(View, "problems", counted)
+    with opened(tmp_path) as store, store.writer() as writer:
+        view = View(REAL, store.path)
+        for _ in range(3):
+            writer.append(made(0))
+            before = len(asked)
+            assert view.refresh()
+            assert len(asked) == before + 1
+            assert not view.refresh()
+            assert len(asked) == before + 1
+
+
+@pytest.mark.parametrize("act", ["unsealed", "seal", "compact"])
+def test_records_that_come_do_not_have_all_corrections_gone_through_again(
+    act: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    with opened(tmp_path) as store:
+        ids = filled(store, many(3))
+        store.seal()
+        store.amend(ids[1], made(1, clock_cycles=5), reason="measured anew")
+        if act != "unsealed":
+            getattr(store, act)()
+        view = View(REAL, store.path)
+        view.refresh()
+        effective = View.effective
+        arrays = view._overlay_arrays()
+        monkeypatch.setattr(View, "effective", lambda self, **s: asked.append("") or effective(self, **s))
+        with store.writer() as writer:
+            for _ in range(3):
+                writer.append(made(0))
+                assert view.refresh().added
+        assert not asked
+        assert view._overlay_arrays()[0] is arrays[0]
+        store.amend(ids[2], made(2, clock_cycles=6), reason="measured anew")
+        assert [part.ids.tolist() for part in view.refresh().amended] == [[ids[2]]]
+        assert asked

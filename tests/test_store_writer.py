@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import gc
 import os
 import struct
 import subprocess
@@ -19,9 +20,12 @@ import pytest
 from hypothesis import given
 from numpy.testing import assert_array_equal
 
-from ostinato import BuildResult, Results, UsageError, archive
+from ostinato import BuildResult, OstinatoError, ReplayBuffer, Results, UsageError, archive
+from ostinato.replay import Uniform
 from ostinato.store import Extra, Store
+from ostinato.store.fs import FileSystem
 from ostinato.testing import FaultyFileSystem
+from ostinato.text import TokenText
 from record_helpers import complaint, every_way, few, more, record, record_lists, records
 from store_helpers import afresh, contents, filled, ids_of, journals, made, many, opened
 
@@ -137,6 +141,33 @@ def test_long_lists_go_into_frames_of_fewer_records(tmp_path: Path):
     filled(store, [long, long, long, record()])
     assert [f.count for f in frames(journal(store))] == [1, 1, 2]
     assert list(store.results()) == [long, long, long, record()]
+
+
+@pytest.mark.parametrize("form", ["strings", "tokens"])
+def test_of_many_with_one_that_is_too_large_none_is_appended(tmp_path: Path, monkeypatch: Any, form: str):
+    import ostinato.store.writer as module
+
+    right = [made(k, generated_tasm=("add",)) for k in range(1500)]
+    large = made(
+        0, generated_tasm=("x" * 800, "é" * 100)
+    )  # 1,000 bytes of text, 16 of records, 104 of fixed size
+    given = Results.concat([[*right, large]])
+    if form == "tokens":
+        buffer = ReplayBuffer(2000, sampler=Uniform(), seed=0)
+        buffer.extend(given)
+        given = buffer.results()
+        assert isinstance(given.generated_tasm, TokenText)
+    store = opened(tmp_path)
+    monkeypatch.setattr(module, "_CHUNK", 4)
+    with store.writer() as writer:
+        monkeypatch.setattr(module, "_LARGEST", 1120)
+        with pytest.raises(UsageError, match="2 GiB"):
+            writer.extend(given)
+        assert (writer.appended, len(store)) == (0, 0)
+        monkeypatch.setattr(module, "_LARGEST", 1121)  # what fits alone fits among others
+        writer.extend(given)
+    assert sorted(r.timestamp for r in store.results()) == sorted(r.timestamp for r in given)
+    assert large in list(store.results())
 
 
 def test_the_extra_columns_stand_behind_the_archive_row_by_row(tmp_path: Path):
@@ -509,6 +540,89 @@ def test_such_an_error_is_told_by_close_at_the_latest(tmp_path: Path):
         writer.close()
     writer.close()
     assert writer.journal == 0
+
+
+def test_a_group_writer_that_is_dropped_keeps_its_promise_first(tmp_path: Path):
+    fs = FaultyFileSystem(tmp_path)
+    writer = opened(tmp_path, fs=fs).writer(durability="group", interval_ms=1e6, rotate_bytes=4096)
+    ids = [writer.append(made(k)) for k in range(50)]
+    assert ids[-1] >> 24 > 1  # journals were left
+    del writer
+    gc.collect()
+    fs.crash(keep="none")
+    assert list(contents(opened(tmp_path))) == ids
+
+
+def test_the_thread_of_a_writer_that_is_dropped_ends(tmp_path: Path, monkeypatch: Any):
+    import ostinato.store.writer as module
+
+    monkeypatch.setattr(module, "_LOOK_S", 0.01)
+    store = opened(tmp_path)
+    writer = store.writer(durability="group", interval_ms=1e6)
+    writer.append(made(0))
+    thread = writer._thread
+    assert thread is not None
+    assert thread.is_alive()
+    del writer
+    gc.collect()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert store.seal().records == 1
+
+
+# Calls within calls, as from a signal handler
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda w: w.append(made(7)),
+        lambda w: w.extend(many(3)),
+        lambda w: w.amend(1 << 24, 1, "no", made(7)),
+        lambda w: w.sync(),
+        lambda w: w.close(),
+    ],
+    ids=["append", "extend", "amend", "sync", "close"],
+)
+@pytest.mark.parametrize("within", ["write_at", "sync"])
+def test_a_call_within_an_append_or_a_sync_of_the_same_thread_is_refused(
+    tmp_path: Path, within: str, act: Any
+):
+    class Interrupted(FileSystem):
+        """Has something done in the middle of a call, once."""
+
+        then: Any = None
+
+        def now(self, name: str) -> None:
+            if name == within and self.then is not None:
+                then, self.then = self.then, None
+                then()
+
+        def write_at(self, fd: int, data: Any, offset: int) -> int:
+            self.now("write_at")
+            return super().write_at(fd, data, offset)
+
+        def sync(self, fd: int) -> None:
+            self.now("sync")
+            super().sync(fd)
+
+    fs = Interrupted()
+    store = opened(tmp_path, fs=fs)
+    refused = []
+    with store.writer() as writer:
+
+        def handler() -> None:
+            with pytest.raises(OstinatoError, match="in the middle"):
+                act(writer)
+            refused.append(within)
+
+        fs.then = handler
+        ids = [writer.append(made(0))]
+        writer.sync()
+        assert refused == [within]
+        ids.append(writer.append(made(1)))
+    assert contents(store) == dict(zip(ids, many(2), strict=True))
+    assert ids == [1 << 24, (1 << 24) + 1]  # and it went on where it was
 
 
 # Forks

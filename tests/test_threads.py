@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -11,8 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mapped_helpers import mapped
 from ostinato import BuildResult, EmptyBufferError, ReplayBuffer, Vocabulary, reward
 from ostinato.replay import Batch, Greedy, LowestPriority, Oldest, Proportional, Uniform
+
+# from Python 3.12 on, forking a process with threads warns
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
 SAMPLERS = 4
 DRAWS = 200
@@ -170,3 +178,112 @@ def test_every_update_is_counted_once() -> None:
     run(buffer, Reader(buffer, learn=True))
     stats = buffer.stats()
     assert stats.updated + stats.late_updates == stats.sampled
+
+
+# Forks
+
+
+def said_by_child(act: Callable[[], object]) -> str:
+    """What this gives in a forked child, or the type of its error and what it says; "hung" if nothing for long."""
+    out, said = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.write(said, repr(act()).encode())
+        except BaseException as error:
+            os.write(said, f"{type(error).__name__}: {error}".encode())
+        finally:
+            os._exit(0)
+    os.close(said)
+    end = time.monotonic() + 60
+    while not os.waitpid(pid, os.WNOHANG)[0]:
+        if time.monotonic() > end:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            return "hung"
+        time.sleep(0.005)
+    with os.fdopen(out, encoding="utf-8") as file:
+        return file.read()
+
+
+@contextlib.contextmanager
+def within_a_call(buffer: ReplayBuffer) -> Iterator[None]:
+    """Another thread is in the middle of a call, as far as its lock says."""
+    inside, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with buffer._lock:
+            inside.set()
+            done.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    inside.wait()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def both_kinds() -> list[ReplayBuffer]:
+    plain = ReplayBuffer(700, sampler=Uniform(), seed=1)
+    plain.extend(RECORDS[:50])
+    return [plain, mapped(RECORDS[:50], sampler=Uniform(), seed=1)[0]]
+
+
+CALLS: dict[str, Callable[[ReplayBuffer], object]] = {
+    "sample": lambda buffer: buffer.sample(4),
+    "ids": lambda buffer: buffer.ids(),
+    "get": lambda buffer: buffer.get(int(buffer.ids()[0])),
+    "update_priorities": lambda buffer: buffer.update_priorities([0], [1.0]),
+    "remove": lambda buffer: buffer.remove([0]),
+    "stats": lambda buffer: buffer.stats(),
+    "results": lambda buffer: buffer.results(),
+    "state_dict": lambda buffer: buffer.state_dict(),
+}
+
+
+@pytest.mark.parametrize("kind", [0, 1], ids=["in memory", "mapped"])
+@pytest.mark.parametrize("call", CALLS)
+def test_a_child_that_was_forked_while_another_thread_was_within_a_call_says_so(call: str, kind: int) -> None:
+    buffer = both_kinds()[kind]
+    buffer.sample(4)
+    with within_a_call(buffer):
+        said = said_by_child(lambda: CALLS[call](buffer))
+    assert said.startswith("OstinatoError: ")
+    assert "forked in the middle of one" in said
+    CALLS[call](buffer)  # here nothing has happened
+
+
+@pytest.mark.parametrize("kind", [0, 1], ids=["in memory", "mapped"])
+def test_a_child_that_was_forked_between_calls_has_a_buffer_of_its_own(kind: int) -> None:
+    buffer = both_kinds()[kind]
+    buffer.sample(4)
+    drawn = [said_by_child(lambda: buffer.sample(4).ids.tolist()) for _ in range(2)]
+    assert drawn == [str(buffer.sample(4).ids.tolist())] * 2  # with the same random numbers
+
+
+def test_a_child_whose_buffer_was_in_use_goes_on_from_a_state() -> None:
+    buffer = both_kinds()[0]
+    state = buffer.state_dict()
+
+    def go_on() -> list[int]:
+        buffer.load_state_dict(state)
+        return buffer.sample(4).ids.tolist()
+
+    with within_a_call(buffer):
+        said = said_by_child(go_on)
+    assert said == str(buffer.sample(4).ids.tolist())
+
+
+def test_a_fork_within_a_call_of_ones_own_leaves_the_child_its_lock() -> None:
+    said: list[str] = []
+
+    def forks(results: Any) -> Any:
+        said.append(said_by_child(lambda: (len(buffer), buffer._lock.acquire(blocking=False))))
+        return np.ones(len(results))
+
+    buffer = ReplayBuffer(10, reward=forks)
+    buffer.extend(RECORDS[:3])
+    assert (said, len(buffer)) == (["(0, True)"], 3)

@@ -97,6 +97,8 @@ def _render(folder: Path, report: Report, repaired: bool, advice: list[str]) -> 
             say(f"put aside: {text}")
         lost = "no build results are known to be lost"
         say(f"{number(report.lost)} build results or frames were lost" if report.lost else lost)
+        if report.lost_amendments:
+            say(f"{number(report.lost_amendments)} corrections were in segments that were put aside")
     elif report.problems:
         say(f"`ostinato check --repair {folder}` would, deleting nothing:")
         for text in advice:

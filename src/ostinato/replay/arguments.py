@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 import numpy.typing as npt
 from numpy.typing import NDArray
 
 from ostinato.errors import UsageError
-
-
-def integer(value: Any, name: str, low: int, end: int | None) -> int:
-    """An int in [low, end), or >= low where there is no end."""
-    is_int = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if not is_int or value < low or (end is not None and value >= end):
-        allowed = f">= {low}" if end is None else f"in [{low}, 2**{end.bit_length() - 1})"
-        raise UsageError(f"expected an int {allowed}, got {value!r}", name)
-    return int(value)
-
-
-def optional_integer(value: Any, name: str, low: int) -> int | None:
-    """The same, or None."""
-    return None if value is None else integer(value, name, low, None)
 
 
 def numbers(values: npt.ArrayLike, name: str) -> NDArray[np.float64]:

@@ -14,16 +14,10 @@ import numpy.typing as npt
 from numpy.typing import NDArray
 
 from ostinato import archive
+from ostinato.arguments import integer, optional_integer
 from ostinato.errors import DamageError, EmptyBufferError, OstinatoError, RateLimitError, UsageError
 from ostinato.replay import state as states
-from ostinato.replay.arguments import (
-    check_count,
-    check_priorities,
-    integer,
-    numbers,
-    optional_integer,
-    refuse_priority,
-)
+from ostinato.replay.arguments import check_count, check_priorities, numbers, refuse_priority
 from ostinato.replay.batch import Batch
 from ostinato.replay.dedupe import Dedupe, DedupeIndex
 from ostinato.replay.limiter import Balance, RateLimiter
@@ -73,8 +67,9 @@ class ReplayBuffer:
         limiter: keeps drawing and pushing in step (min_size within the capacity); None lets both run free.
 
     The limits of bytes and age hold after each call. Threads: many may push, sample and update; every call is
-    whole, under one lock. A forked child has a buffer of its own, with the same random numbers to come: give each worker
-    a seed, or `rng` at each draw.
+    whole, under one lock. A forked child has a buffer of its own, with the same random numbers to come, so that workers draw
+    the same: give each a seed, or `rng` at each draw. If another thread was within a call when it was forked, calls there
+    raise OstinatoError.
     Memory, when full: about 110 bytes a record (85 with `Oldest`) and 4 an instruction, up to 40 bytes a record (or a tenth of
         all tokens, where lists are longer than 130) for tokens of removed records, 45 a distinct instruction,
         and what samplers and removers say of theirs.
@@ -84,6 +79,7 @@ class ReplayBuffer:
     """
 
     _causes: tuple[str, ...] = CAUSES
+    _remedy = "load a state, or make the buffer anew"
 
     def __init__(
         self,
@@ -144,13 +140,13 @@ class ReplayBuffer:
         _BUFFERS.add(self)
 
     def _after_fork(self) -> None:
-        """In a forked child: the lock is ours, and if another thread had it, nobody knows how far that has come."""
-        if self._lock.acquire(blocking=False):
+        """In a forked child: if another thread had the lock, nobody knows how far that has come, or ever gives it back."""
+        if self._lock.acquire(blocking=False):  # nobody had it, or we have it ourselves, and keep it
             self._lock.release()
         else:
             self._halfway = True
-        self._lock = threading.RLock()
-        self._balanced = threading.Condition(self._lock)
+            self._lock = threading.RLock()
+        self._balanced = threading.Condition(self._lock)  # those who waited are not here
 
     def _new_table(self) -> Table:
         return Table(self.capacity, self._words, merges=self._dedupe_settings is not None)
@@ -492,7 +488,7 @@ class ReplayBuffer:
         return iter(self.results())
 
     def __repr__(self) -> str:
-        return f"ReplayBuffer({len(self):,} of {self.capacity:,} build results)"
+        return f"{type(self).__name__}({len(self):,} of {self.capacity:,} build results)"
 
     def conflicts(self) -> NDArray[np.int64]:
         """int64[n, 2]: ids of records that are equal but not in their verdict, the earlier first; the last 1,000."""
@@ -777,7 +773,7 @@ class ReplayBuffer:
         if self._halfway:
             raise OstinatoError(
                 "a call was interrupted while it took records in (or this process was forked in the middle of one): "
-                "load a state, or make the buffer anew"
+                f"{self._remedy}"
             )
 
     def _take_in(self, results: Results, ids: NDArray[np.int64], priorities: NDArray[np.float64]) -> None:

@@ -282,7 +282,7 @@ class MappedTable(Table):
         """RECORD[n]: copies of the fields of the records in these slots; zeros for one that cannot be read."""
         arrivals = self.ids[slots]
         places = self.runs.locate(arrivals)[1]
-        read, good = read_rows(self._buffers, places)
+        read, good = self._buffers.readable_rows(places)
         if good.all():
             return read
         self.hurt += arrivals[~good].tolist()
@@ -378,21 +378,9 @@ def tokens_of(text: Text, words: Vocabulary) -> tuple[NDArray[np.int32], NDArray
     return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.int32), *parts]), bad
 
 
-def read_rows(buffers: Buffers, places: Ints) -> tuple[NDArray[np.void], NDArray[np.bool_]]:
-    """(RECORD[m], bool[n]): the fields of those that can be read, and which those are."""
-    good = np.ones(len(places), np.bool_)
-    wanted = places
-    while True:  # once, unless the file changes meanwhile
-        try:
-            return buffers.rows(wanted), good
-        except DamagedPlaces as damage:
-            good[np.flatnonzero(good)[damage.bad]] = False
-            wanted = places[good]
-
-
 def read_whole(buffers: Buffers, places: Ints) -> tuple[Results, NDArray[np.bool_]]:
-    """The same with instructions, which have been looked at: that costs as much as copying them."""
-    good = read_rows(buffers, places)[1]
+    """(results[m], bool[n]): those that can be read, instructions included, and which those are. Costs as much as copying them."""
+    good = buffers.readable_rows(places)[1]
     while True:
         results = buffers.results(places[good])
         bad = np.zeros(len(results), np.bool_)

@@ -24,7 +24,7 @@ from ostinato.replay.batch import Batch
 from ostinato.replay.buffer import ReplayBuffer
 from ostinato.replay.dedupe import Dedupe
 from ostinato.replay.limiter import RateLimiter
-from ostinato.replay.mapped import MappedTable, read_rows, read_whole
+from ostinato.replay.mapped import MappedTable, read_whole
 from ostinato.replay.mixtures import state_of
 from ostinato.replay.removers import OldestIndex, Remover
 from ostinato.replay.samplers import Draw, Sampler
@@ -71,11 +71,14 @@ class MappedBuffer(ReplayBuffer):
     to 64 a run of records that follow each other in a file; up to 21 more a record once records leave otherwise than the
     oldest first. Fields and text are in the page cache.
 
+    A forked child has a buffer of its own, of the same files, with the same random numbers to come: as ReplayBuffer.
+
     Raises:
         UsageError: an argument is not what it should be.
     """
 
     _causes = STORE_CAUSES
+    _remedy = "make the buffer anew; a state can be loaded into that one"
     _upto = 0
     _table: MappedTable
 
@@ -203,7 +206,7 @@ class MappedBuffer(ReplayBuffer):
         """Those that can be read, with text if somebody else's reward may ask for it."""
         if self._reward is not seed_reward:
             return read_whole(self._buffers, places)
-        rows, good = read_rows(self._buffers, places)
+        rows, good = self._buffers.readable_rows(places)
         return _without_text(rows, self._words), good
 
     def _priorities(self, results: Results, record_ids: Ints) -> NDArray[np.float64]:
@@ -361,9 +364,6 @@ class MappedBuffer(ReplayBuffer):
             UsageError: it is not here, or no more. DamageError: it cannot be read.
         """
         return super().get(identity)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({len(self):,} of {self.capacity:,} build results)"
 
     # --- what is the store's to do --------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from ostinato.result import BuildResult
+from ostinato.store import layout
 from ostinato.store.journal import Amendment
 
 
@@ -17,14 +18,18 @@ class SealedAmendment:
         self.amendment, self.before, self.folded = amendment, before, folded
 
     def dump(self) -> bytes:
-        """The line."""
+        """The line; without `before` if it were longer than any that is read."""
+        line = self._dump(self.before)
+        return line if len(line) <= layout.LINES_END else self._dump(None)
+
+    def _dump(self, before: BuildResult | None) -> bytes:
         a = self.amendment
         value = {
             "id": a.id,
             "at": a.at,
             "reason": a.reason,
             "amendment": a.amendment,
-            "before": None if self.before is None else self.before.to_dict(),
+            "before": None if before is None else before.to_dict(),
             "after": a.result.to_dict(),
             "folded": self.folded,
         }
@@ -45,6 +50,7 @@ class SealedAmendment:
             raise ValueError("`amendment`, `id` or `at`")
         if not isinstance(value["reason"], str) or not isinstance(value["folded"], bool):
             raise ValueError("`reason` or `folded`")
+        value["reason"].encode()  # half of a surrogate pair could not be written again
         before = value["before"]
         return cls(
             Amendment(

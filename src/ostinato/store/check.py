@@ -36,6 +36,7 @@ class Report:
         records: that can be read. torn: tails that were cut short, which is no damage.
         problems: what is wrong, in words that name the file; empty if nothing is.
         aside: what was put into the folder `aside`, and why. lost: records that are known to be gone.
+        lost_amendments: corrections that stood in segments that were put aside, as far as they can be counted.
     """
 
     records: int = 0
@@ -43,6 +44,7 @@ class Report:
     problems: list[str] = field(default_factory=list)
     aside: list[str] = field(default_factory=list)
     lost: int = 0
+    lost_amendments: int = 0
 
     @property
     def ok(self) -> bool:
@@ -114,7 +116,7 @@ def _check(fs: FileSystem, root: str, progress: upkeep.Progress | None) -> Repor
     except FileNotFoundError as error:
         report.problems.append(f"{error.filename}: it is missing")
     report.problems += _check_copy(fs, root)
-    report.problems += _check_catalog(root)
+    report.problems += _check_catalog(fs, root)
     return report
 
 
@@ -165,9 +167,17 @@ def _check_copy(fs: FileSystem, root: str) -> list[str]:
     return []
 
 
-def _check_catalog(root: str) -> list[str]:
+def _is_there(fs: FileSystem, path: str) -> bool:
+    try:
+        fs.status(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _check_catalog(fs: FileSystem, root: str) -> list[str]:
     path = os.path.join(root, layout.CATALOG)
-    if not os.path.lexists(path):
+    if not _is_there(fs, path):
         return []
     from ostinato.store.catalog import Catalog
 
@@ -216,6 +226,7 @@ def repair(fs: FileSystem, root: str, *, wait_s: float = 10.0) -> Report:
         problems=after.problems,
         aside=done.aside,
         lost=done.lost,
+        lost_amendments=done.lost_amendments,
     )
 
 
@@ -258,7 +269,7 @@ def _sound_copy(fs: FileSystem, root: str, live: Manifest, done: Report) -> None
     path = os.path.join(root, layout.MANIFEST_COPY)
     if not _check_copy(fs, root):
         return
-    if os.path.lexists(path):
+    if _is_there(fs, path):
         upkeep.put_aside(fs, root, path)
         done.aside.append(f"{layout.MANIFEST_COPY}: damaged; made anew")
     fs.write(path, live.dumps())
@@ -281,6 +292,7 @@ def _drop_segments(fs: FileSystem, root: str, live: Manifest, done: Report) -> N
             dropped.append(entry)
             done.aside.append(f"segment {entry.name} with {entry.records} records: {error}")
             done.lost += entry.records
+            done.lost_amendments += _lines_of(fs, layout.segment_path(root, entry.name))
     if not dropped:
         return
     # a journal that is there still, of a segment that is not, has its records: it counts again
@@ -296,6 +308,20 @@ def _drop_segments(fs: FileSystem, root: str, live: Manifest, done: Report) -> N
     for name in [entry.name for entry in dropped] + upkeep.unnamed_segments(fs, root, live):
         with contextlib.suppress(FileNotFoundError):
             upkeep.put_aside(fs, root, layout.segment_path(root, name))
+
+
+def _lines_of(fs: FileSystem, folder: str) -> int:
+    """How many lines of amendments a segment has that cannot be opened."""
+    count = at = 0
+    with contextlib.suppress(OSError, UsageError):
+        fd = fs.open(os.path.join(folder, "amendments.jsonl"))
+        try:
+            while part := fs.read_at(fd, 1 << 20, at):
+                count += part.count(b"\n")
+                at += len(part)
+        finally:
+            fs.close(fd)
+    return count
 
 
 def _adopt_segments(fs: FileSystem, root: str) -> None:
@@ -345,7 +371,7 @@ def _drop_journals(fs: FileSystem, root: str, done: Report) -> None:
 
 def _repair_catalog(fs: FileSystem, root: str, done: Report) -> None:
     path = os.path.join(root, layout.CATALOG)
-    if not os.path.lexists(path) or not _check_catalog(root):
+    if not _is_there(fs, path) or not _check_catalog(fs, root):
         return
     from ostinato.store.catalog import SIDE_FILES, Catalog
 

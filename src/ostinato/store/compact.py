@@ -68,14 +68,14 @@ def _all_rows(view: View) -> Rows:
 
 def _groups(view: View, kept: Kept | None, max_bytes: int, hurt: set[str]) -> list[list[SegmentEntry]]:
     """Neighbouring segments that become one: small ones together, and those in which something changes."""
-    amended = _to_fold(view)
+    amended = np.array(_to_fold(view), np.int64)
     groups: list[list[SegmentEntry]] = []
     changes: list[bool] = []
     size = 0.0
     for entry in view.manifest.segments:
         segment = view.segments[entry.name]
         share = _share(view, segment, kept)
-        changed = share < 1 or entry.name in hurt or any(_holds(segment, i) for i in amended)
+        changed = share < 1 or entry.name in hurt or bool((segment.find(amended) >= 0).any())
         after = entry.bytes * share
         if not changed and after >= max_bytes / 2:
             size = max_bytes  # it stays as it is, and those around it stay apart
@@ -109,10 +109,6 @@ def _to_fold(view: View) -> list[int]:
     return out
 
 
-def _holds(segment: Segment, identity: int) -> bool:
-    return bool((segment.ids == identity).any())
-
-
 def _share(view: View, segment: Segment, kept: Kept | None) -> float:
     """The share of a segment's records that stay."""
     if kept is None or not len(segment.ids):
@@ -125,10 +121,8 @@ def _rows_of(view: View, segment: Segment) -> Rows:
     part = view.overlaid(segment.part())
     for first in range(0, len(part.ids), 1 << 16):
         ids, places = part.ids[first : first + (1 << 16)], part.places[first : first + (1 << 16)]
-        try:
-            yield ids, view.buffers.rows(places)
-        except DamagedPlaces as damage:
-            yield ids[~damage.bad], view.buffers.rows(places[~damage.bad])
+        rows, good = view.buffers.readable_rows(places)
+        yield ids[good], rows
 
 
 def _compact_some(
@@ -157,24 +151,16 @@ def _compact_some(
         stay = np.isin(ids, np.concatenate([ids[:0], *good]), assume_unique=True)
         ids, places = ids[stay], places[stay]
     order = np.argsort(ids)
-    output = Output(fs, root, live, max_bytes)
+    output = Output(fs, root, live, max_bytes, contexts)
     damaged = sum(segment.damaged for segment in segments)
     try:
         output.copy(view, Part(ids[order], places[order]))
-        lines, folded = [], 0
-        for segment in segments:
-            for sealed in segment.amendments:
-                if not len(ids) and not _elsewhere(view, segments, sealed.amendment.id):
-                    continue  # nothing is left of which it could tell
-                here = output.has(sealed.amendment.id)
-                folded += here and not sealed.folded
-                was = sealed.before
-                if here and not sealed.folded and was is None:  # it was sealed before the record
-                    was = view.as_appended(sealed.amendment.id)
-                lines.append(SealedAmendment(sealed.amendment, was, sealed.folded or here).dump())
+        told = [sealed for segment in segments for sealed in segment.amendments]
+        if not len(ids):  # nothing is left here of which they could tell
+            told = [sealed for sealed in told if _elsewhere(view, segments, sealed.amendment.id)]
         if damaged:
             counts["damaged"] += damaged
-        entries = output.finish(contexts, lines, counts)
+        entries = output.finish(_amendment_lines(view, told, output), counts)
     except BaseException:
         output.abandon()
         raise
@@ -202,14 +188,24 @@ def _compact_some(
         records=output.records,
         segments=len(entries),
         removed=before - len(ids),
-        folded=folded,
+        folded=sum(output.has(sealed.amendment.id) and not sealed.folded for sealed in told),
         damaged=damaged + output.damaged,
         aside=aside,
         bytes=sum(entry.bytes for entry in entries),
     )
 
 
+def _amendment_lines(view: View, told: list[SealedAmendment], output: Output) -> Iterator[bytes]:
+    """Lines of amendments.jsonl for amendments that were sealed, some of which are folded in now."""
+    for sealed in told:
+        here = output.has(sealed.amendment.id)
+        was = sealed.before
+        if here and not sealed.folded and was is None:  # it was sealed before the record
+            was = view.as_appended(sealed.amendment.id)
+        yield SealedAmendment(sealed.amendment, was, sealed.folded or here).dump()
+
+
 def _elsewhere(view: View, segments: list[Segment], identity: int) -> bool:
     """Is this record in another segment than these, or in a journal that is not sealed yet?"""
     there = view.original(identity) is not None or not view.manifest.is_retired(identity >> layout.INDEX_BITS)
-    return there and not any(_holds(s, identity) for s in segments)
+    return there and not any(s.find(np.array([identity]))[0] >= 0 for s in segments)

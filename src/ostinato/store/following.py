@@ -55,15 +55,13 @@ class StoreBuffer(MappedBuffer):
         """
         with self._lock:
             view = self._view
-            change = view.refresh()
-            came = sum(len(part.ids) for part in change.added)
-            if change:
-                self._waiting.append(change)
+            # nothing in between where an interrupt could come: the view tells of each change once
+            self._waiting.append(view.refresh())
+            came = sum(len(part.ids) for part in self._waiting[-1].added)
             while self._waiting:  # more than one if the last call was interrupted
                 self._follow(self._waiting[0])
                 del self._waiting[0]
             if came > _MANY:
-                del change
                 _give_back()
             return came
 
@@ -97,8 +95,9 @@ class StoreBuffer(MappedBuffer):
             order = np.lexsort((ids, stamps))
             ids, places = ids[order], places[order]
         del stamps
-        change.added = []
+        self.looked_at = 0
         try:
+            change.added = []
             self.take_in(ids, places)
         except BaseException:
             # a reward that raises, or an interrupt: the rest is for the next time

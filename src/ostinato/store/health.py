@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from ostinato.archive.places import DamagedPlaces
 from ostinato.store import layout
 from ostinato.store.fs import FileSystem
 from ostinato.store.journal import Context
@@ -90,7 +89,7 @@ def health(
     segments = [view.segments[entry.name] for entry in view.manifest.segments]
     skips = [skip for journal in journals for skip in journal.skipped]
     torn = sum(skip.kind == "torn" for skip in skips)
-    repeated = sum(skip.cause.startswith("records that were read") for skip in skips)
+    repeated = sum(skip.kind == "repeated" for skip in skips)
     damaged = len(skips) - torn - repeated
     for segment in segments:
         torn += segment.dropped.get("torn", 0)
@@ -137,10 +136,7 @@ def _range(view: View) -> tuple[int | None, int | None]:
     for part in view.parts():
         for first in range(0, len(part.places), 1 << 16):
             places = part.places[first : first + (1 << 16)]
-            try:
-                rows = view.buffers.rows(places)
-            except DamagedPlaces as damage:
-                rows = view.buffers.rows(places[~damage.bad])
+            rows, _ = view.buffers.readable_rows(places)
             if len(rows):
                 lows.append(int(np.min(rows["timestamp"])))
                 highs.append(int(np.max(rows["timestamp"])))

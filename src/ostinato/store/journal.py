@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ostinato.errors import DamageError, UsageError, VersionError
 from ostinato.result import BuildResult, plain
 from ostinato.store import layout
-from ostinato.store.layout import CRC, FRAME, HEAD, HEAD_BYTES
+from ostinato.store.layout import CRC, HEAD, HEAD_BYTES
 
 _FRAMES = 4096  # looked at by one call of the kernel
 _PATIENCE = 8  # times the size of a file that is read in search of frames
@@ -42,10 +42,13 @@ class Head(NamedTuple):
         return layout.CONTEXT_AT + self.context_bytes
 
 
+SkipKind = Literal["torn", "damage", "repeated"]
+
+
 class Skip(NamedTuple):
     """Bytes that were passed over."""
 
-    kind: Literal["torn", "damage"]
+    kind: SkipKind
     position: int
     size: int
     cause: str
@@ -165,17 +168,21 @@ def parse_context(head: Head, data: bytes) -> tuple[Context, int] | None:
         return None
 
 
-def frame(salt: int, position: int, kind: int, first: int, count: int, payload: bytes) -> bytes:
-    """One frame; the payload's size is a multiple of 8."""
-    head = FRAME.pack(salt ^ position, len(payload), count, first | kind << layout.INDEX_BITS)
-    return b"".join((head, CRC.pack(zlib.crc32(payload, zlib.crc32(head))), payload))
-
-
 def encode_amendment(identity: int, at: int, reason: str, result: BuildResult) -> bytes:
-    """The payload of an amendment."""
+    """The payload of an amendment.
+
+    Raises:
+        UsageError: it is over 256 MiB.
+    """
     value = {"id": identity, "at": at, "reason": reason, "result": result.to_dict()}
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-    return text + b" " * (-len(text) & 7)
+    text += b" " * (-len(text) & 7)
+    if len(text) > layout.AMENDMENT_END:  # sealed, it must fit into a line
+        raise UsageError(
+            f"expected a correction of at most {layout.AMENDMENT_END:,} bytes as JSON, got {len(text):,}",
+            "result",
+        )
+    return text
 
 
 def parse_amendment(payload: bytes, amendment: int) -> Amendment:
@@ -184,6 +191,8 @@ def parse_amendment(payload: bytes, amendment: int) -> Amendment:
     Raises:
         ValueError: it is none.
     """
+    if len(payload) > layout.AMENDMENT_END:
+        raise ValueError(f"no amendment: {len(payload):,} bytes")
     try:
         value = json.loads(payload.decode())
         identity, at, reason = value["id"], value["at"], value["reason"]
@@ -239,12 +248,15 @@ def scan(data: NDArray[np.uint8], head: Head, *, at: int, index: int, closed: bo
             at = size
             break
         if following >= 0:
-            skipped.append(Skip("damage", at, following - at, _CAUSES[wrong]))
+            kind: SkipKind = "repeated" if wrong == kernels.REPEATED else "damage"
+            skipped.append(Skip(kind, at, following - at, _CAUSES[wrong]))
             at = following
             continue
         if closed:
-            whole = wrong >= kernels.BAD_CRC
-            skipped.append(Skip("damage" if whole else "torn", at, size - at, _CAUSES[wrong]))
+            last: SkipKind = "damage" if wrong >= kernels.BAD_CRC else "torn"
+            if wrong == kernels.REPEATED:
+                last = "repeated"
+            skipped.append(Skip(last, at, size - at, _CAUSES[wrong]))
             at = size
         break
     rows = np.concatenate(parts) if parts else np.empty((0, 6), np.int64)

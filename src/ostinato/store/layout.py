@@ -34,6 +34,8 @@ CONTEXT_END = 1 << 20  # bytes of a context
 FRAME = struct.Struct("<QIII")
 FRAME_BYTES = FRAME.size + 4
 RECORDS, AMENDMENT = 0, 1  # kinds of frames
+AMENDMENT_END = 1 << 28  # bytes of an amendment's payload
+LINES_END = 1 << 30  # bytes of amendments.jsonl
 
 CRC = struct.Struct("<I")
 

@@ -170,10 +170,12 @@ class Manifest:
     segments: tuple[SegmentEntry, ...] = ()
     next_segment: int = 1
     retired: Ranges = ()
+    damaged: Ranges = ()  # retired, and to be put aside
     merged: Mapping[str, tuple[tuple[int, int], ...]] = dataclasses.field(default_factory=dict)
 
     def dumps(self) -> bytes:
         """The file's bytes."""
+        damaged = {"damaged": [list(pair) for pair in self.damaged]} if self.damaged else {}
         return layout.signed(
             {
                 "ostinato_store": layout.VERSION,
@@ -185,6 +187,7 @@ class Manifest:
                 "next_segment": self.next_segment,
                 "retired": [list(pair) for pair in self.retired],
                 "merged": {other: [list(pair) for pair in seen] for other, seen in self.merged.items()},
+                **damaged,
             }
         )
 
@@ -225,6 +228,7 @@ def loads(data: bytes, source: str) -> Manifest:
             segments=segments,
             next_segment=next_segment,
             retired=ranges_of(value),
+            damaged=ranges_of(value, "damaged") if "damaged" in value else (),
             merged={other: _merged(seen) for other, seen in _of(value, "merged", dict).items()},
         )
     except (TypeError, ValueError, KeyError, OverflowError) as error:
@@ -280,17 +284,17 @@ def _merged(seen: Any) -> tuple[tuple[int, int], ...]:
     return ranges
 
 
-def ranges_of(value: Mapping[str, Any]) -> Ranges:
-    """`retired` of a manifest or a segment.
+def ranges_of(value: Mapping[str, Any], name: str = "retired") -> Ranges:
+    """Journal numbers in a manifest.
 
     Raises:
         ValueError: it is none.
     """
-    ranges = tuple((a, b) for a, b in _of(value, "retired", list))
+    ranges = tuple((a, b) for a, b in _of(value, name, list))
     low = 0
     for first, last in ranges:
         if not is_count(first) or not is_count(last) or not low < first <= last < layout.JOURNAL_END:
-            raise ValueError("`retired` is not rising")
+            raise ValueError(f"`{name}` is not rising")
         low = last + 1
     return ranges
 

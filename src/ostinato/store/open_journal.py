@@ -40,7 +40,7 @@ class OpenJournal:
         self.amendments: list[Amendment] = []
         self.parts: list[journals.Frames] = []
         self.records = 0
-        self.halfway = False  # an interrupt came between two of these
+        self.halfway = False  # read on, but whoever asked has not noted it yet
 
     @property
     def frames(self) -> journals.Frames:
@@ -69,7 +69,10 @@ class OpenJournal:
         )
 
     def read_on(self, fs: FileSystem, buffers: Buffers, manifest: Manifest, *, patient: bool) -> Part | None:
-        """Read on; returns the new records. `patient`: who has its lock may be about to seal it, and no writer."""
+        """Read on; returns the new records. `patient`: who has its lock may be about to seal it, and no writer.
+
+        What raises leaves all as it was. Else it is `halfway` until the caller has noted what came.
+        """
         closed = False  # believed when all is read: who is closed is not looked at again
         data = None
         with FORKS.held_off():  # a child that is forked now would keep the lock
@@ -123,7 +126,6 @@ class OpenJournal:
         if records:
             self.parts.append(scanned.frames)
             self.records += records
-        self.halfway = False
         return part
 
     def _read_head(self, manifest: Manifest, data: NDArray[np.uint8], closed: bool) -> bool:

@@ -1,10 +1,14 @@
-"""Segments being written, one after the other, each up to a size. Memory: a chunk of records, and 8 bytes a record written."""
+"""Segments being written, one after the other, each up to a size.
+
+Memory: a chunk of records, 8 bytes a record written, and twice `_LINES` bytes of amendments.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import secrets
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,7 +28,7 @@ from ostinato.store.view import View
 
 SEGMENT_BYTES = 1 << 30
 _CHUNK = 1024
-_LINES = 64 << 20  # bytes of amendments.jsonl
+_LINES = 64 << 20  # bytes of amendments.jsonl: with more of them, further segments are begun
 _WORDS, _TEXT = 1 << 20, 8 << 20  # instructions and bytes, about, of a chunk
 
 
@@ -50,24 +54,29 @@ def _text_bytes(view: View, places: NDArray[np.int64]) -> int:
     return total
 
 
-def _in_groups(lines: list[bytes]) -> list[list[bytes]]:
-    """Lines of amendments.jsonl, as many together as a segment's readers take."""
-    groups: list[list[bytes]] = []
+def _in_groups(lines: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Lines of amendments.jsonl, as many together as a segment gets."""
+    group: list[bytes] = []
     size = 0
     for line in lines:
-        if not groups or size + len(line) > _LINES:
-            groups.append([])
-            size = 0
-        groups[-1].append(line)
+        if group and size + len(line) > _LINES:
+            yield group
+            group, size = [], 0
+        group.append(line)
         size += len(line)
-    return groups
+    if group:
+        yield group
 
 
 class Output:
     """Segments being written, one after the other."""
 
-    def __init__(self, fs: FileSystem, root: str, live: Manifest, max_bytes: int) -> None:
+    def __init__(
+        self, fs: FileSystem, root: str, live: Manifest, max_bytes: int, contexts: Mapping[int, Context]
+    ) -> None:
+        """`contexts`: of the journals whose records will come."""
         self._fs, self._root, self._live, self._max_bytes = fs, root, live, max_bytes
+        self._contexts = contexts
         self._done: list[tuple[SegmentWriter, str, str]] = []
         self._current: SegmentWriter | None = None
         self.next_segment = live.next_segment
@@ -140,7 +149,7 @@ class Output:
             self.next_segment += 1
         name = f"{self.next_segment:06d}"
         beside = layout.segment_path(self._root, f".{name}.{secrets.token_hex(8)}.tmp")
-        self._current = SegmentWriter(fs, beside, self._live.extras, self._max_bytes)
+        self._current = SegmentWriter(fs, beside, self._live.extras, self._max_bytes, self._contexts)
         self._done.append((self._current, name, beside))
         self.next_segment += 1
 
@@ -153,28 +162,32 @@ class Output:
             return k < len(ids) and int(ids[k]) == identity
         return False
 
-    def finish(
-        self,
-        contexts: dict[int, Context],
-        amendments: list[bytes],
-        dropped: dict[str, int],
-    ) -> tuple[SegmentEntry, ...]:
-        """Complete all folders and give them their names; the last one bears what is said of all."""
+    def finish(self, amendments: Iterable[bytes], dropped: dict[str, int]) -> tuple[SegmentEntry, ...]:
+        """Complete all folders and give them their names; the last one bears what is said of all.
+
+        The last one with records also gets the lines of amendments, as far as they fit, and more segments the others.
+        """
         fs = self._fs
-        lines = _in_groups(amendments)
-        while len(self._done) < len(lines):  # more than one segment may have
+        groups = _in_groups(amendments)
+        lines = next(groups, None)
+        if lines and not self._done:
             self._begin()
-        lines = [[]] * (len(self._done) - len(lines)) + lines
         dropped = {**dropped, "damaged": dropped.get("damaged", 0) + self.damaged}
         entries = []
-        for k, (writer, name, beside) in enumerate(self._done):
-            last = k == len(self._done) - 1
+        k = 0
+        while k < len(self._done):
+            writer, name, beside = self._done[k]
+            k += 1
+            mine: list[bytes] = []
+            if k == len(self._done) and lines:
+                mine, lines = lines, next(groups, None)
+                if lines:
+                    self._begin()
             size = writer.finish(
                 name=name,
                 store_id=self._live.store_id,
-                contexts=contexts,
-                amendments=lines[k],
-                dropped=dropped if last else dict.fromkeys(KINDS, 0),
+                amendments=mine,
+                dropped=dropped if k == len(self._done) else dict.fromkeys(KINDS, 0),
             )
             fs.replace(beside, layout.segment_path(self._root, name))
             self._named.append(name)

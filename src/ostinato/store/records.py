@@ -8,7 +8,6 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from ostinato.archive.places import DamagedPlaces
 from ostinato.result import BuildResult
 from ostinato.results import Results
 from ostinato.store import layout
@@ -76,14 +75,10 @@ def records_of(view: View, parts: list[Part], cursor: Cursor) -> Records:
     extras, bad = view.extras(ids)
     # the text too, which is read later: a record is whole, or it is not here
     bad |= ~view.buffers.readable(places)
-    while True:
-        damaged = int(bad.sum())
-        good = ~bad
-        try:
-            results = view.buffers.results(places[good] if damaged else places)
-            break
-        except DamagedPlaces as damage:
-            bad[np.flatnonzero(good)[damage.bad]] = True
+    good = ~bad
+    results, there = view.buffers.readable_results(places[good] if bad.any() else places)
+    good[good] = there
+    damaged = len(good) - len(results)
     if damaged:
         ids, extras = ids[good], {name: column[good] for name, column in extras.items()}
     numbers = ids >> layout.INDEX_BITS

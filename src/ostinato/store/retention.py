@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ostinato.arguments import as_int
 from ostinato.errors import UsageError
 
 _CHOICES = ("newest", "best_per_program", "max_age_s")
@@ -34,9 +35,10 @@ class Keep:
     def __post_init__(self) -> None:
         for name in _CHOICES:
             value = getattr(self, name)
-            is_int = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-            if value is not None and not (is_int and 0 <= value < 2**63):
+            number = as_int(value)
+            if value is not None and not (number is not None and 0 <= number < 2**63):
                 raise UsageError(f"expected an int >= 0, got {value!r}", name)
+            object.__setattr__(self, name, number)  # numpy's ints overflow
         if all(getattr(self, name) is None for name in _CHOICES):
             raise UsageError(f"expected at least one of {', '.join(_CHOICES)}", "keep")
 

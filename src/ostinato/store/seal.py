@@ -1,8 +1,8 @@
 """Sealing: journals that no writer holds become segments; one process at a time.
 
 Rules of this file: the manifest is replaced when all that it names is on the disk, and nothing is deleted before that is on the
-disk too; so a crash at any point leaves a store with nothing lost and nothing twice. Memory: a chunk of records, and
-8 bytes for each record of one segment.
+disk too; so a crash at any point leaves a store with nothing lost and nothing twice. Memory: a chunk of records,
+8 bytes for each record of one segment, and the amendments of the journals that are sealed at once.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from ostinato.errors import UsageError
 from ostinato.result import BuildResult
@@ -21,14 +21,14 @@ from ostinato.store.forks import FORKS
 from ostinato.store.fs import FileSystem
 from ostinato.store.journal import Amendment
 from ostinato.store.locks import give_back, keep
-from ostinato.store.manifest import add_ranges, read_manifest
+from ostinato.store.manifest import Manifest, add_ranges, in_ranges, read_manifest
 from ostinato.store.open_journal import MAPPED
 from ostinato.store.output import SEGMENT_BYTES, Output, check_size
 from ostinato.store.upkeep import KINDS, Progress, Sealed, clean, locked, put_aside, replace_manifest
 from ostinato.store.view import View
 
 _READ = 64 << 20  # bytes of journals that are read into memory at once
-_EMPTY = 256  # journals retired at once, since each takes a descriptor
+_EMPTY = 128  # journals retired at once, since each takes a descriptor
 
 
 def seal(
@@ -42,9 +42,9 @@ def seal(
     """Make segments of all journals that no writer holds; see `Store.seal`."""
     check_size(max_bytes)
     done = Sealed()
-    with locked(fs, root, wait_s), contextlib.ExitStack() as held:
+    with locked(fs, root, wait_s):
         clean(fs, root)
-        waiting, empty = _closed(fs, root, held)
+        waiting, empty = _closed(fs, root)
         if waiting or empty:
             # a journal whose name goes with the power must not leave a segment of its number, which is then taken again
             fs.sync_folder(os.path.join(root, layout.JOURNALS))
@@ -56,16 +56,13 @@ def seal(
             written += size
             if progress is not None:
                 progress(written, total)
-        if empty:
-            _retire(fs, root, empty)
+        for first in range(0, len(empty), _EMPTY):
+            _retire(fs, root, empty[first : first + _EMPTY])
     return done
 
 
-def _closed(fs: FileSystem, root: str, held: contextlib.ExitStack) -> tuple[list[tuple[int, int]], list[int]]:
-    """(number, size) of the journals that no writer holds, in order; and the numbers of some that are empty.
-
-    Of those the locks are held: whoever made one and has no lock yet must not begin to write.
-    """
+def _closed(fs: FileSystem, root: str) -> tuple[list[tuple[int, int]], list[int]]:
+    """(number, size) of the journals that no writer holds, in order; and the numbers of those that are empty."""
     live = read_manifest(fs, root)
     out: list[tuple[int, int]] = []
     empty: list[int] = []
@@ -73,31 +70,42 @@ def _closed(fs: FileSystem, root: str, held: contextlib.ExitStack) -> tuple[list
         number = layout.journal_number(name)
         if not number or live.is_retired(number):
             continue
-        path = os.path.join(root, layout.JOURNALS, name)
-        with contextlib.suppress(FileNotFoundError, UsageError), FORKS.held_off():
-            fd = fs.open(path)
-            keep(fd)
-            with contextlib.ExitStack() as closing:
-                closing.callback(give_back, fs, fd)
-                if not _lock_patiently(fs, fd):
-                    continue
-                size = fs.size(fd)
-                if size:
-                    out.append((number, size))
-                elif len(empty) < _EMPTY:
-                    empty.append(number)
-                    held.enter_context(closing.pop_all())
-    return sorted(out), empty
+        with contextlib.ExitStack() as closing:
+            size = _size_if_closed(fs, os.path.join(root, layout.JOURNALS, name), closing)
+        if size:
+            out.append((number, size))
+        elif size == 0:
+            empty.append(number)
+    return sorted(out), sorted(empty)
 
 
-def _retire(fs: FileSystem, root: str, empty: list[int]) -> None:
-    """Give up the numbers of empty journals: ids that power loss took with their records are not used again."""
-    live = read_manifest(fs, root)
-    retired = add_ranges(live.retired, empty)
-    replace_manifest(fs, root, dataclasses.replace(live, generation=live.generation + 1, retired=retired))
-    for number in empty:
-        with contextlib.suppress(FileNotFoundError):
-            fs.unlink(layout.journal_path(root, number))
+def _size_if_closed(fs: FileSystem, path: str, held: contextlib.ExitStack) -> int | None:
+    """A journal's size, its lock being held for as long as `held`; None if a writer has it, or it is none."""
+    with contextlib.suppress(FileNotFoundError, UsageError), FORKS.held_off():
+        fd = fs.open(path)
+        keep(fd)
+        held.callback(give_back, fs, fd)
+        if _lock_patiently(fs, fd):
+            return fs.size(fd)
+    return None
+
+
+def _retire(fs: FileSystem, root: str, some: list[int]) -> None:
+    """Give up the numbers of empty journals: ids that power loss took with their records are not used again.
+
+    The locks are held meanwhile: whoever made one and has no lock yet must not begin to write.
+    """
+    with contextlib.ExitStack() as held:
+        # looked at before, a moment ago
+        empty = [n for n in some if _size_if_closed(fs, layout.journal_path(root, n), held) == 0]
+        if not empty:
+            return
+        live = read_manifest(fs, root)
+        retired = add_ranges(live.retired, empty)
+        replace_manifest(fs, root, dataclasses.replace(live, generation=live.generation + 1, retired=retired))
+        for number in empty:
+            with contextlib.suppress(FileNotFoundError):
+                fs.unlink(layout.journal_path(root, number))
 
 
 def _some(waiting: list[tuple[int, int]], max_bytes: int) -> tuple[list[int], int]:
@@ -133,32 +141,33 @@ def _seal_some(fs: FileSystem, root: str, chosen: list[int], max_bytes: int) -> 
         return Sealed()
     live = view.manifest
     skips = [skip for journal in sealing for skip in journal.skipped]
-    repeated = sum(skip.cause.startswith("records that were read") for skip in skips)
+    repeated = sum(skip.kind == "repeated" for skip in skips)
     counts = dict.fromkeys(KINDS, 0)
     counts["torn"] = sum(skip.kind == "torn" for skip in skips)
     counts["damaged"] = len(skips) - counts["torn"] - repeated
     counts["repeated"] = repeated
     numbers = [journal.number for journal in sealing]
     retired = add_ranges(live.retired, numbers)
-    output = Output(fs, root, live, max_bytes)
-    contexts = {journal.number: journal.context for journal in sealing}
+    output = Output(fs, root, live, max_bytes, {journal.number: journal.context for journal in sealing})
     try:
         own = [amendment for journal in sealing for amendment in journal.amendments]
         for journal in sealing:
             # not those that were sealed before the record: then nobody would know what it was
             part = view.overlaid(journal.part(journal.frames), own) if journal.records else None
             output.copy(view, part)
-        lines, folded = _amendment_lines(fs, root, view, own, output.has)
-        entries = output.finish(contexts, lines, counts)
+        entries = output.finish(_amendment_lines(fs, root, view, own, output.has), counts)
     except BaseException:
         output.abandon()
         raise
+    # where a head or the context is damaged too: what is said there may be the only one
+    hurt = {j.number for j in sealing if j.problems or any(skip.kind != "torn" for skip in j.skipped)}
     replace_manifest(
         fs,
         root,
         dataclasses.replace(
             live,
             generation=live.generation + 1,
+            damaged=add_ranges((), hurt.union(_still_damaged(fs, root, live))),
             segments=live.segments + entries,
             next_segment=output.next_segment,
             retired=retired,
@@ -166,8 +175,7 @@ def _seal_some(fs: FileSystem, root: str, chosen: list[int], max_bytes: int) -> 
     )
     aside = 0
     for journal in sealing:
-        # where a head or the context is damaged too: what is said there may be the only one
-        if journal.problems or any(skip.kind == "damage" for skip in journal.skipped):
+        if journal.number in hurt:
             aside += put_aside(fs, root, journal.path)
         else:
             with contextlib.suppress(FileNotFoundError):
@@ -176,7 +184,7 @@ def _seal_some(fs: FileSystem, root: str, chosen: list[int], max_bytes: int) -> 
         journals=len(sealing),
         records=output.records,
         segments=len(entries),
-        folded=folded,
+        folded=sum(output.has(amendment.id) for amendment in own),
         torn=counts["torn"],
         damaged=counts["damaged"] + output.damaged,
         repeated=counts["repeated"],
@@ -185,17 +193,19 @@ def _seal_some(fs: FileSystem, root: str, chosen: list[int], max_bytes: int) -> 
     )
 
 
+def _still_damaged(fs: FileSystem, root: str, live: Manifest) -> list[int]:
+    """Journals that should have been put aside, and could not be."""
+    numbers = map(layout.journal_number, fs.names(os.path.join(root, layout.JOURNALS)))
+    return [n for n in numbers if n and in_ranges(live.damaged, n)]
+
+
 def _amendment_lines(
     fs: FileSystem, root: str, view: View, own: list[Amendment], written: Callable[[int], bool]
-) -> tuple[list[bytes], int]:
-    """Lines of amendments.jsonl for amendments that are sealed now, and how many are folded in."""
-    lines, folded = [], 0
+) -> Iterator[bytes]:
+    """Lines of amendments.jsonl for amendments that are sealed now."""
     originals = _Originals(fs, root, view)
     for amendment in sorted(own, key=lambda a: a.amendment):
-        here = written(amendment.id)
-        folded += here
-        lines.append(SealedAmendment(amendment, originals.of(amendment.id), here).dump())
-    return lines, folded
+        yield SealedAmendment(amendment, originals.of(amendment.id), written(amendment.id)).dump()
 
 
 class _Originals:
@@ -212,9 +222,3 @@ class _Originals:
             if segment.number < 0 and segment.context_of(number) is not None:
                 segment.open(view.buffers, view.manifest.extras)
         return view.as_appended(identity)
-
-
-# --- compacting ---------------------------------------------------------------------------------------------
-
-
-# --- what both need -----------------------------------------------------------------------------------------

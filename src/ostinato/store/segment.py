@@ -26,9 +26,9 @@ from ostinato.store.amendments import SealedAmendment
 from ostinato.store.fs import FileSystem
 from ostinato.store.journal import Context, check_context
 from ostinato.store.manifest import Extras, is_count
-from ostinato.store.segment_writing import _ENTRIES, NPY_BYTES
+from ostinato.store.segment_writing import _ENTRIES, CONTEXTS_END, NPY_BYTES
 
-_TEXT_END = 1 << 30  # bytes of a JSON file of a segment
+_TEXT_END = 1 << 30  # bytes of a file of a segment that is read as a whole
 # a segment holds no other files, so that no name in segment.json leads elsewhere
 _FILE = re.compile(
     r"records\.rkyv|ids\.npy|journals\.npy|contexts\.json|amendments\.jsonl|extra-[A-Za-z_][A-Za-z0-9_]{0,63}\.npy"
@@ -161,7 +161,10 @@ class Segment:
         self._contexts_of: NDArray[np.int64] = pairs[:, 1]
         self._require("contexts.json")
         try:
-            found = json.loads(self._read("contexts.json"))
+            # no journal has a context of more
+            found = json.loads(
+                self._read("contexts.json", min(CONTEXTS_END, 16 + len(pairs) * layout.CONTEXT_END))
+            )
             if not isinstance(found, list):
                 raise TypeError("expected a list")
             self.contexts: list[Context] = [check_context(value) for value in found]
@@ -247,10 +250,10 @@ class Segment:
     def _path(self, file: str) -> str:
         return os.path.join(self._folder, file)
 
-    def _read(self, file: str) -> bytes:
+    def _read(self, file: str, limit_bytes: int = _TEXT_END) -> bytes:
         """A whole small file."""
         try:
-            return self._fs.read(self._path(file), _TEXT_END)
+            return self._fs.read(self._path(file), limit_bytes)
         except UsageError as error:  # a link, or larger than any
             raise DamageError(error.cause, source=self._path(file)) from None
 
@@ -355,7 +358,7 @@ class Segment:
         self._require("amendments.jsonl")
         source = self._path("amendments.jsonl")
         out = []
-        for line, text in enumerate(self._read("amendments.jsonl").splitlines(), 1):
+        for line, text in enumerate(self._read("amendments.jsonl", layout.LINES_END).splitlines(), 1):
             try:
                 out.append(SealedAmendment.parse(text))
             except (ValueError, TypeError, KeyError, RecursionError) as error:

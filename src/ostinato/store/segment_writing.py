@@ -25,6 +25,7 @@ from ostinato.store.manifest import Extras
 _BUFFER_BYTES = 1 << 20
 NPY_BYTES = 128  # of a header, so that it can be written last
 _ENTRIES = 16_384  # of them, when their offsets are settled
+CONTEXTS_END = 1 << 26  # bytes of contexts.json; journals whose contexts are more share no segment
 
 
 class SummedFile:
@@ -104,12 +105,18 @@ class SegmentFull(Exception):  # noqa: N818
 class SegmentWriter:
     """Writes a segment's folder, under a name of its own until `finish`.
 
-    Holds one chunk, and 4 bytes for each block of 4,096.
+    Holds one chunk, 4 bytes for each block of 4,096, and the contexts that differ.
     """
 
-    def __init__(self, fs: FileSystem, folder: str, extras: Extras, max_bytes: int) -> None:
+    def __init__(
+        self, fs: FileSystem, folder: str, extras: Extras, max_bytes: int, contexts: Mapping[int, Context]
+    ) -> None:
+        """`contexts`: of the journals whose records will come."""
         self._fs, self._folder, self._extras = fs, folder, extras
         self._max_bytes = max_bytes
+        self._contexts = contexts
+        self._known: dict[str, int] = {}  # context -> its number
+        self._context_bytes = len("[]\n")
         fs.mkdir(folder)
         self._names: dict[str, SummedFile] = {}
         self._spool = -1
@@ -126,7 +133,7 @@ class SegmentWriter:
             raise
         self._spooled = 0
         self.records = 0
-        self.journals: set[int] = set()
+        self.journals: dict[int, int] = {}  # journal -> the number of its context
 
     def _file(self, name: str, head: int = 0) -> SummedFile:
         self._names[name] = SummedFile(self._fs, os.path.join(self._folder, name), head)
@@ -145,7 +152,13 @@ class SegmentWriter:
             raise SegmentFull
         if size >= archive_layout.ARCHIVE_END:
             raise UsageError("an archive holds less than 2 GiB", "results")
+        journals, known, context_bytes = self._with_contexts(np.unique(ids >> layout.INDEX_BITS).tolist())
+        if (self.records or n > 1) and context_bytes > CONTEXTS_END:
+            raise SegmentFull
         entries = entries_of(results, positions)
+        self.journals |= journals
+        self._known |= known
+        self._context_bytes = context_bytes
         self._records.write(lists)
         raw = entries.view(np.uint8).data
         write_all(self._fs, self._spool, raw, self._spooled)
@@ -153,32 +166,41 @@ class SegmentWriter:
         self._ids.write(np.ascontiguousarray(ids, "<i8").view(np.uint8).data)
         for name, extra in self._extras.items():
             self._columns[name].write(np.ascontiguousarray(extras[name], extra.kind).view(np.uint8).data)
-        self.journals.update(np.unique(ids >> layout.INDEX_BITS).tolist())
         self.records += n
+
+    def _with_contexts(self, journals: list[int]) -> tuple[dict[int, int], dict[str, int], int]:
+        """(journals, contexts) that come with these journals, numbered, and the bytes that contexts.json would have then."""
+        numbers: dict[int, int] = {}
+        known: dict[str, int] = {}
+        size = self._context_bytes
+        for journal in journals:
+            if journal in self.journals:
+                continue
+            text = json.dumps(self._contexts.get(journal, {}), sort_keys=True, ensure_ascii=False)
+            if text not in self._known and text not in known:
+                known[text] = len(self._known) + len(known)
+                size += len(text.encode()) + len(",\n")
+            numbers[journal] = self._known[text] if text in self._known else known[text]
+        return numbers, known, size
 
     def finish(
         self,
         *,
         name: str,
         store_id: bytes,
-        contexts: Mapping[int, Context],
         amendments: Iterable[bytes],
         dropped: Mapping[str, int],
     ) -> int:
-        """Complete the folder and sync it; returns the bytes of its files. `contexts` are those of the journals."""
+        """Complete the folder and sync it; returns the bytes of its files."""
         self._write_entries()
         kind = np.dtype("<i8")
         self._records.finish()
         self._ids.finish(npy_head(kind, (self.records,)))
         for column, extra in self._extras.items():
             self._columns[column].finish(npy_head(extra.kind, (self.records,)))
-        known: dict[str, int] = {}
-        pairs = []
-        for journal in sorted(self.journals):
-            text = json.dumps(contexts.get(journal, {}), sort_keys=True, ensure_ascii=False)
-            pairs.append((journal, known.setdefault(text, len(known))))
+        pairs = sorted(self.journals.items())
         self._whole("journals.npy", npy(np.array(pairs, kind).reshape(-1, 2)))
-        self._whole("contexts.json", b"[" + ",\n".join(known).encode() + b"]\n")
+        self._whole("contexts.json", b"[" + ",\n".join(self._known).encode() + b"]\n")
         lines = b"".join(amendments)
         if lines:
             self._whole("amendments.jsonl", lines)

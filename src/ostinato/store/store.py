@@ -16,6 +16,7 @@ import numpy.typing as npt
 from numpy.typing import DTypeLike, NDArray
 
 from ostinato import archive, jsonl
+from ostinato.arguments import as_int, integer, optional_integer, seconds
 from ostinato.errors import DamageError, OstinatoError, UsageError
 from ostinato.result import BuildResult
 from ostinato.store import layout
@@ -97,9 +98,9 @@ class Store:
                 columns are others. DamageError: MANIFEST cannot be read. VersionError: of a newer version.
             OSError: as the system says.
         """
-        if not os.fspath(path):
-            raise UsageError("expected a folder, got an empty path", "path")
-        root = os.path.realpath(os.fspath(path))
+        root = os.path.realpath(_folder(path))
+        if extras is not None and not isinstance(extras, Mapping):
+            raise UsageError(f"expected names and dtypes, got {extras!r}", "extras")
         wanted = None if extras is None else as_extras(extras)
         try:
             found = read_manifest(fs, root)
@@ -224,7 +225,7 @@ class Store:
             reason.encode()
         except UnicodeEncodeError:
             raise UsageError("expected text without lone surrogates", "reason") from None
-        _check_seconds(at, "at")
+        at = optional_integer(at, "at", 0, 2**63)
         for identity, result in given:
             if not isinstance(result, BuildResult):
                 raise UsageError(f"expected a BuildResult, got {type(result).__name__}", "result")
@@ -262,8 +263,7 @@ class Store:
     def parts(self, since: Cursor | None = None, size: int = _CHUNK) -> Iterator[Records]:
         """The same, at most `size` records at a time; each part's cursor is where to go on after it."""
         since = Cursor() if since is None else _cursor(since)
-        if not isinstance(size, int) or size < 1:
-            raise UsageError(f"expected an int >= 1, got {size!r}", "size")
+        size = integer(size, "size", 1, None)
         view = View(self._fs, self._root)
         view.refresh()
         for whole in view.parts():
@@ -286,12 +286,18 @@ class Store:
 
         Each record once; corrections of those that were seen are in `amendments`.
 
-
         Args:
             since: begin after this cursor; None: with the first record.
             poll_s: how often to look. timeout_s: end when nothing has come for so long.
+        Raises:
+            UsageError: an argument is not what it should be; when it is called, not when the first is asked for.
         """
         since = Cursor() if since is None else _cursor(since)
+        poll_s = seconds(poll_s, "poll_s")
+        timeout_s = None if timeout_s is None else seconds(timeout_s, "timeout_s")
+        return self._follow(since, poll_s, timeout_s)
+
+    def _follow(self, since: Cursor, poll_s: float, timeout_s: float | None) -> Iterator[Records]:
         view = View(self._fs, self._root)
         quiet_since = time.monotonic()
         while True:
@@ -327,10 +333,11 @@ class Store:
         return self._one(identity).context(0)
 
     def _one(self, identity: int) -> Records:
-        if not isinstance(identity, (int, np.integer)) or isinstance(identity, bool):
+        number = as_int(identity)
+        if number is None:
             raise UsageError(f"expected an int, got {identity!r}", "identity")
         with self._reading() as (view, _, _):
-            place = view.find(int(identity)) if 0 <= identity < 2**63 else None
+            place = view.find(number) if 0 <= number < 2**63 else None
             if place is None:
                 raise UsageError(f"no record {identity} in the store", "identity")
             part = Part(np.array([identity], np.int64), np.array([place], np.int64))
@@ -401,7 +408,13 @@ class Store:
         A journal with damage is put aside in the folder `aside` when all that can be read of it is sealed. Cost: 5 ns a byte;
         memory for a chunk, and 8 bytes a record of a segment.
         """
-        done = seal(self._fs, self._root, max_bytes=max_bytes, wait_s=wait_s, progress=progress)
+        done = seal(
+            self._fs,
+            self._root,
+            max_bytes=integer(max_bytes, "max_bytes", 1, None),
+            wait_s=seconds(wait_s, "wait_s"),
+            progress=progress,
+        )
         self._note_contexts()
         return done
 
@@ -427,14 +440,14 @@ class Store:
         """
         if keep is not None and not isinstance(keep, Keep):
             raise UsageError(f"expected a Keep, got {keep!r}", "keep")
-        _check_seconds(now, "now")
+        now = optional_integer(now, "now", 0, 2**63)
         return compact(
             self._fs,
             self._root,
             keep,
             now=int(time.time()) if now is None else now,
-            max_bytes=max_bytes,
-            wait_s=wait_s,
+            max_bytes=integer(max_bytes, "max_bytes", 1, None),
+            wait_s=seconds(wait_s, "wait_s"),
             progress=progress,
         )
 
@@ -445,6 +458,7 @@ class Store:
         """
         from ostinato.store.health import Drift, health
 
+        now = optional_integer(now, "now", 0, 2**63)
         drift: list[Drift] | None = None
         problems: list[str] = []
         if os.path.exists(os.path.join(self._root, layout.CATALOG)):
@@ -470,6 +484,7 @@ class Store:
         """Put aside what is damaged, so that the rest goes on, then check; see `ostinato.store.check.repair`. Deletes nothing."""
         from ostinato.store.check import repair
 
+        wait_s = seconds(wait_s, "wait_s")
         self.close()
         return repair(self._fs, self._root, wait_s=wait_s)
 
@@ -538,6 +553,8 @@ class Store:
         """
         from ostinato.store.transfer import export
 
+        best = optional_integer(best, "best", 0)
+        best_per_program = optional_integer(best_per_program, "best_per_program", 0)
         view = View(self._fs, self._root)
         view.refresh()
         return export(view, path, best=best, best_per_program=best_per_program)
@@ -557,6 +574,7 @@ class Store:
 
         if not isinstance(other, Store):
             raise UsageError(f"expected a Store, got {type(other).__name__}", "other")
+        wait_s = seconds(wait_s, "wait_s")
         view = View(other._fs, other._root)
         view.refresh()
         merged = merge(self._fs, self._root, view, wait_s=wait_s)
@@ -631,10 +649,16 @@ def described(extras: Extras) -> str:
     return ", ".join(one(name, extra) for name, extra in extras.items()) or "(none)"
 
 
-def _check_seconds(given: object, name: str) -> None:
-    right = isinstance(given, int) and not isinstance(given, bool) and 0 <= given < 2**63
-    if given is not None and not right:
-        raise UsageError(f"expected an int in [0, 2**63), got {given!r}", name)
+def _folder(path: object) -> str:
+    """A path as text.
+
+    Raises:
+        UsageError: it is none.
+    """
+    text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise UsageError(f"expected the path of a folder, a str or a Path, got {path!r}", "path")
+    return text
 
 
 def _cursor(given: object) -> Cursor:
@@ -648,9 +672,10 @@ _STORES: weakref.WeakSet[Store] = weakref.WeakSet()
 
 def _forked() -> None:
     for store in list(_STORES):
-        if not store._lock.acquire(blocking=False):  # another thread, which is not here, was in the middle
-            store._view = None
-        store._lock = threading.RLock()
+        if store._lock.acquire(blocking=False):
+            store._lock.release()
+        else:  # another thread, which is not here, was in the middle
+            store._view, store._lock = None, threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):

@@ -24,7 +24,7 @@ from ostinato.store.manifest import Manifest, add_ranges, read_manifest
 from ostinato.store.output import SEGMENT_BYTES, Output
 from ostinato.store.retention import best_ids
 from ostinato.store.segment import Part
-from ostinato.store.upkeep import KINDS, clean, locked, replace_manifest
+from ostinato.store.upkeep import KINDS, check_there, clean, locked, replace_manifest
 from ostinato.store.view import View
 
 if TYPE_CHECKING:
@@ -40,11 +40,8 @@ def rows_in_parts(view: View) -> Iterator[tuple[NDArray[np.int64], NDArray[np.in
     for part in view.parts():
         for first in range(0, len(part.ids), _CHUNK):
             ids, places = part.ids[first : first + _CHUNK], part.places[first : first + _CHUNK]
-            try:
-                yield ids, places, view.buffers.rows(places)
-            except DamagedPlaces as damage:
-                ids, places = ids[~damage.bad], places[~damage.bad]
-                yield ids, places, view.buffers.rows(places)
+            rows, good = view.buffers.readable_rows(places)
+            yield ids[good], places[good], rows
 
 
 def export(
@@ -119,6 +116,7 @@ def merge(fs: FileSystem, root: str, other: View, *, wait_s: float, max_bytes: i
     with locked(fs, root, wait_s):
         clean(fs, root)
         live = read_manifest(fs, root)
+        check_there(fs, root, live)
         if other.manifest.store_id == live.store_id:
             raise UsageError("it is the same store, or a copy of it", "other")
         theirs, ours = other.manifest.extras, live.extras
@@ -135,12 +133,12 @@ def merge(fs: FileSystem, root: str, other: View, *, wait_s: float, max_bytes: i
         # should the power go before MANIFEST is replaced, they tell that what is written is a left-over
         fs.sync_folder(os.path.join(root, layout.JOURNALS))
         live = read_manifest(fs, root)
-        output = Output(fs, root, live, max_bytes)
+        contexts = {n: context for n, (context, _) in zip(numbers, groups, strict=True)}
+        output = Output(fs, root, live, max_bytes, contexts)
         try:
             for number, (_, parts) in zip(numbers, groups, strict=True):
                 _copy(other, output, number, parts, ours)
-            contexts = {n: context for n, (context, _) in zip(numbers, groups, strict=True)}
-            entries = output.finish(contexts, [], dict.fromkeys(KINDS, 0))
+            entries = output.finish([], dict.fromkeys(KINDS, 0))
         except BaseException:
             output.abandon()
             raise

@@ -21,11 +21,11 @@ from ostinato.store import layout
 from ostinato.store.forks import FORKS
 from ostinato.store.fs import FileSystem
 from ostinato.store.locks import give_back, keep
-from ostinato.store.manifest import Manifest, read_manifest
-from ostinato.store.open_journal import OpenJournal
+from ostinato.store.manifest import Manifest, in_ranges, read_manifest
 from ostinato.store.segment import Segment
 from ostinato.store.view import View
 
+_TRIES = 6  # for the lock, at least, a few ms apart: `check` has it for a moment
 _LEFTOVER = re.compile(r"\..*\.tmp")
 KINDS = ("torn", "damaged", "repeated")
 
@@ -69,7 +69,8 @@ def locked(fs: FileSystem, root: str, wait_s: float) -> Iterator[None]:
         OstinatoError: another process holds it longer than we may wait.
     """
     path = os.path.join(root, layout.LOCK)
-    end = time.monotonic() + max(wait_s, 0.01)  # `check` looks at it for a moment
+    end = time.monotonic() + wait_s
+    tries = _TRIES
     with FORKS.held_off():
         try:
             fd = fs.open(path)
@@ -80,7 +81,8 @@ def locked(fs: FileSystem, root: str, wait_s: float) -> Iterator[None]:
         keep(fd)
     try:
         while not fs.lock(fd):
-            if time.monotonic() >= end:
+            tries -= 1
+            if tries <= 0 and time.monotonic() >= end:
                 raise OstinatoError(f"{root}: another process is sealing or compacting this store")
             time.sleep(0.002 if wait_s < 0.1 else 0.01)
         yield
@@ -131,20 +133,24 @@ def clean(fs: FileSystem, root: str) -> int:
 
     What MANIFEST does not name goes only if what it holds is there in another form: journals that are in segments, segments
     whose journals are there or in other segments. A segment that may be the only one of its kind (of a store that was
-    copied while in use) is put aside; and where something is missing that MANIFEST names, nothing is touched.
+    copied while in use) is put aside, and so is what is damaged: where damage was met, what is there in another form may be
+    less. And where something is missing that MANIFEST names, nothing is touched.
+
+    Cost: reads the segments that are left.
     """
     live = read_manifest(fs, root)
     removed = _remove_leftovers(fs, root)
     numbers = [n for n in map(layout.journal_number, fs.names(os.path.join(root, layout.JOURNALS))) if n]
     retired = [layout.journal_path(root, n) for n in numbers if live.is_retired(n)]
     unnamed = unnamed_segments(fs, root, live)
-    if not (retired or unnamed) or not all(_is_there(fs, root, entry.name) for entry in live.segments):
+    if not (retired or unnamed) or _missing_segment(fs, root, live) is not None:
         return removed
     # whoever replaced MANIFEST may have died, or been told of an error, before that was on the disk
     replace_manifest(fs, root, live)
     for path in retired:
         with contextlib.suppress(OSError):
-            if _is_damaged_journal(fs, path, live):
+            # whoever sealed it says so: what is wrong with it by now may be what a loss of power took
+            if in_ranges(live.damaged, layout.journal_number(os.path.basename(path))):
                 put_aside(fs, root, path)
             else:
                 fs.unlink(path)
@@ -159,21 +165,14 @@ def clean(fs: FileSystem, root: str) -> int:
     return removed
 
 
-def _is_damaged_journal(fs: FileSystem, path: str, live: Manifest) -> bool:
-    """Is there damage in a journal that was sealed, so that whoever sealed it would have put it aside?"""
-    journal = OpenJournal(layout.journal_number(os.path.basename(path)), path)
-    journal.read_on(fs, Buffers(), live, patient=True)
-    return bool(journal.problems) or any(skip.kind == "damage" for skip in journal.skipped)
-
-
 def _is_damaged_segment(fs: FileSystem, root: str, live: Manifest, name: str) -> bool:
-    """The same of a segment that was written anew."""
+    """Is there a block, or a file, of a segment that is not as it was written? All was synced before it had its name."""
     try:
         buffers = Buffers()
         segment = Segment(fs, root, name, live.store_id)
         segment.open(buffers, live.extras)
-        return segment.hurt(buffers)
-    except (DamageError, UsageError):
+        return bool(segment.check(buffers))
+    except (DamageError, UsageError, FileNotFoundError):
         return True
 
 
@@ -207,12 +206,28 @@ def unnamed_segments(fs: FileSystem, root: str, live: Manifest) -> list[str]:
     return [name for name in names if name not in named and layout.SEGMENT_NAME.fullmatch(name)]
 
 
-def _is_there(fs: FileSystem, root: str, name: str) -> bool:
-    try:
-        fs.status(os.path.join(layout.segment_path(root, name), "segment.json"))
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True
+def check_there(fs: FileSystem, root: str, live: Manifest) -> None:
+    """Refuse a store in which a segment is missing, before anything is added to it.
+
+    Raises:
+        DamageError: one is; names it.
+    """
+    name = _missing_segment(fs, root, live)
+    if name is not None:
+        raise DamageError(
+            "it is missing, though the store names it (copied while in use?)",
+            source=layout.segment_path(root, name),
+        )
+
+
+def _missing_segment(fs: FileSystem, root: str, live: Manifest) -> str | None:
+    """The first segment that MANIFEST names and that is not there."""
+    for entry in live.segments:
+        try:
+            fs.status(os.path.join(layout.segment_path(root, entry.name), "segment.json"))
+        except (FileNotFoundError, NotADirectoryError):
+            return entry.name
+    return None
 
 
 def damaged_of(view: View) -> int:

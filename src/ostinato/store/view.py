@@ -78,15 +78,18 @@ class View:
         self.journals: dict[int, OpenJournal] = {}
         self._growing: list[OpenJournal] = []
         self._overlay: dict[int, int] = {}  # amended record -> place
+        self._sorted: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None  # the same; None: to be made
         self._overlaid: dict[int, Amendment] = {}  # amended record -> what stands at that place
         self._laid: list[int] = []  # buffers of such places
         self._lying: set[int] = set()  # records whose readers may look for them there
         self._told: dict[int, Amendment] = {}  # amended record -> the amendment that was told of last
+        self._unsaid: set[int] = set()  # amended records that are to be told of
         # what folding replaced, as of a generation
         self._befores: tuple[int, dict[int, BuildResult | None]] = (-1, {})
         self._said: set[str] = set()
         self._unlaid = False  # is there an amendment of a record that has not been seen yet?
         self._amendments_came = False  # since they were applied; a segment may hold nothing else
+        self._looked = True  # at a file, since problems were reported
         self._halfway = False  # an interrupt came while the manifest was followed
         self._untold = Change()  # found by a refresh that failed, and told by the next
         self.manifest = read_manifest(self._fs, self._root)
@@ -112,6 +115,7 @@ class View:
             stamp = _stamp(self._fs.status(self._manifest_path))
             try:
                 if stamp != self._manifest_stamp:
+                    self._looked = True
                     self._follow_manifest(change)
                     self._folder_stamp = ()
                 self._follow_folder()
@@ -128,8 +132,9 @@ class View:
             raise OstinatoError(f"{self._root}: the store changes faster than it can be read")
         _settle(change)
         self._apply_amendments(change)
-        self._report()
-        self._untold, self._amendments_came = Change(), False
+        if self._looked:
+            self._report()
+        self._untold, self._amendments_came, self._looked = Change(), False, False
         return change
 
     def _follow_manifest(self, change: Change) -> None:
@@ -228,6 +233,7 @@ class View:
                     size = os.lstat(journal.path).st_size
                     if size == journal.size and size and not thorough:
                         continue
+                    self._looked = True
                     before = journal.index
                     corrections = len(journal.amendments)
                     part = journal.read_on(self._fs, self.buffers, self.manifest, patient=thorough)
@@ -248,11 +254,12 @@ class View:
                 if journal.index > before:
                     base = journal.number << layout.INDEX_BITS
                     seen.append((base + before, base + journal.index))
+                journal.halfway = False
         finally:  # what is in `change` is told of
             if seen:
                 self.cursor = self.cursor.union(seen)
             if any(j.closed or j.ignored for j in self._growing):
-                self._growing = [j for j in self._growing if not (j.closed or j.ignored)]
+                self._growing = [j for j in self._growing if j.halfway or not (j.closed or j.ignored)]
 
     # --- amendments -----------------------------------------------------------------------------------------
 
@@ -295,24 +302,29 @@ class View:
         # sealed or compacted before we have looked: the record's content has changed all the same
         told = {identity: amendment for identity, (amendment, _) in latest.items()}
         missed = [i for i, (a, folded) in latest.items() if folded and self._told.get(i) != a]
+        self._unsaid.update(missed)
         self._told = told
         new = [a for identity, a in wanted.items() if self._overlaid.get(identity) != a]
         if self._chosen is None:
             here = [a for a in new if self.original(a.id) is not None]
             self._unlaid, new = len(here) < len(new), here
+        self._unsaid.update(a.id for a in new)
         self._lay(new)
+        self._sorted = None
         for identity in [identity for identity in self._overlay if identity not in wanted]:
-            del self._overlay[identity], self._overlaid[identity]
+            del self._overlay[identity]
+            self._overlaid.pop(identity, None)
         if change.left and self._chosen is None:
             self._lay_anew(change)
         if self._overlay:
             self._overlay_change(change)
-        fresh = np.array(sorted([a.id for a in new] + missed), np.int64)
+        fresh = np.array(sorted(self._unsaid), np.int64)
         for part in change.added:  # those are told of already
             fresh = fresh[~np.isin(fresh, part.ids)]
         found = [(i, place) for i in fresh.tolist() if (place := self.find(i)) is not None]
         if found:
             change.amended.append(Part(*np.array(found, np.int64).T.copy()))
+        self._unsaid = set()
 
     def _lay(self, amendments: list[Amendment]) -> None:
         """Have these results in a buffer, and their records there."""
@@ -325,14 +337,15 @@ class View:
         for k, amendment in enumerate(amendments):
             self._overlay[amendment.id] = number << 32 | (at // 8 + STEP * k)
             self._overlaid[amendment.id] = amendment
+        self._sorted = None
         self._lying |= {a.id for a in amendments}
 
     def _lay_anew(self, change: Change) -> None:
         """Files are gone: leave the amendments' buffers too. Else a record that lies there would outlive its file."""
-        change.left += self._laid
+        change.left += [number for number in self._laid if number not in change.left]
         self._laid = []
         here = [a for identity, a in self._overlaid.items() if self.original(identity) is not None]
-        self._overlay, self._overlaid = {}, {}
+        self._overlaid, self._overlay, self._sorted = {}, {}, None
         self._lay(here)
         now = [(i, place) for i in sorted(self._lying) if (place := self.find(i)) is not None]
         if now:
@@ -340,8 +353,11 @@ class View:
         self._lying = {a.id for a in here}
 
     def _overlay_arrays(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        ids = np.array(sorted(self._overlay), np.int64)
-        return ids, np.array([self._overlay[i] for i in ids.tolist()], np.int64)
+        """(ids, rising; places): made when the overlay has changed, and not at each refresh."""
+        if self._sorted is None:
+            ids = np.array(sorted(self._overlay), np.int64)
+            self._sorted = ids, np.array([self._overlay[i] for i in ids.tolist()], np.int64)
+        return self._sorted
 
     def overlaid(self, part: Part, only: Collection[Amendment] | None = None) -> Part:
         """The part, with amended records at the places of what they are now; `only` where one of these amendments counts."""

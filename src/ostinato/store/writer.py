@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from ostinato.archive import layout as archive_layout
 from ostinato.archive.writing import dumps
+from ostinato.arguments import integer
 from ostinato.errors import OstinatoError, UsageError
 from ostinato.result import BuildResult
 from ostinato.results import Results
@@ -31,6 +32,7 @@ from ostinato.store import journal, layout
 from ostinato.store.forks import FORKS
 from ostinato.store.fs import FileSystem, write_all
 from ostinato.store.manifest import Extras, Manifest, extras_dtype
+from ostinato.store.sizes import check_sizes
 
 ROTATE_BYTES = 64 << 20
 _CHUNK = 1024  # records of a frame
@@ -40,6 +42,10 @@ _ENTRY = struct.Struct("<32siIB7xB7xQQB7xQI4x")
 _OUTSIDE = struct.Struct("<Ii")
 _ROOT = struct.pack("<iI", -archive_layout.ENTRY_BYTES, 1)
 _HEAD, _CRC = layout.FRAME, layout.CRC
+_LARGEST = (
+    layout.FILE_END - layout.CONTEXT_AT - layout.CONTEXT_END - layout.FRAME_BYTES
+)  # payload, and one more
+_LOOK_S = 1.0  # so often the thread that syncs looks whether the writer is still there
 
 Durability = Literal["system", "group", "each"]
 
@@ -71,10 +77,10 @@ class Writer:
     ) -> None:
         if durability not in ("system", "group", "each"):
             raise UsageError(f"expected 'system', 'group' or 'each', got {durability!r}", "durability")
-        if not isinstance(interval_ms, (int, float)) or not 0 < interval_ms < 1e9:
+        is_number = isinstance(interval_ms, (int, float, np.integer, np.floating))
+        if not is_number or isinstance(interval_ms, bool) or not 0 < interval_ms < 1e9:
             raise UsageError(f"expected a number of milliseconds above 0, got {interval_ms!r}", "interval_ms")
-        if not isinstance(rotate_bytes, int) or not 1 << 12 <= rotate_bytes < layout.FILE_END:
-            raise UsageError(f"expected an int in [4096, 2**31), got {rotate_bytes!r}", "rotate_bytes")
+        rotate_bytes = integer(rotate_bytes, "rotate_bytes", 1 << 12, layout.FILE_END)
         self._fs = fs
         self._root = root
         self._store_id = manifest.store_id
@@ -83,7 +89,7 @@ class Writer:
         self._read_manifest = read_manifest
         self._context = journal.check_context(context)
         self._durability = durability
-        self._interval_s = interval_ms / 1000
+        self._interval_s = float(interval_ms) / 1000
         self._rotate_bytes = rotate_bytes
         self._known: dict[str, bytes] = {}
         self._closed = False
@@ -142,11 +148,12 @@ class Writer:
         Args:
             extras: an array of n, or one value for all, for each extra column.
         Raises:
-            UsageError: as `append`; nothing is appended then. OSError: as the system says; or UsageError: a record takes
-                2 GiB; the frames before the one that failed are appended.
+            UsageError: as `append`, or a record takes 2 GiB; nothing is appended then. OSError: as the system says; the
+                frames before the one that failed are appended.
         """
         whole = results if isinstance(results, Results) else Results.concat([results])
         rows = self._extra_rows(extras, len(whole)) if extras or self._extras else None
+        check_sizes(whole.generated_tasm, _LARGEST - len(_padded(bytes(self._row.itemsize))))
         ids = np.empty(len(whole), np.int64)
         with self._lock:
             self._check_open()
@@ -208,12 +215,16 @@ class Writer:
 
     def __del__(self) -> None:
         fd, self._fd = getattr(self, "_fd", -1), -1
-        if fd >= 0 and self._durability == "group" and self._dirty:
-            with contextlib.suppress(OSError):  # what was promised
+        promised = not getattr(self, "_closed", True) and self._durability == "group"
+        if fd >= 0 and promised and self._dirty:
+            with contextlib.suppress(OSError):
                 self._fs.sync(fd)
         if fd >= 0:
             with contextlib.suppress(OSError):
                 self._fs.close(fd)
+        if promised:
+            with contextlib.suppress(OSError):
+                self._sync_left()
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"journal {self._number:06d}"
@@ -247,7 +258,9 @@ class Writer:
     def _check_alone(self) -> None:
         # the lock lets in its own thread: from a signal handler, say, in the middle of an append
         if self._busy:
-            raise OstinatoError("the writer is in the middle of an append (called from a signal handler?)")
+            raise OstinatoError(
+                "the writer is in the middle of an append or a sync (called from a signal handler?)"
+            )
 
     def _write_alone(self, payload: bytes, count: int, kind: int) -> int:
         size = layout.FRAME_BYTES + len(payload)
@@ -272,7 +285,7 @@ class Writer:
 
     def _begin(self, size: int) -> None:
         """Have a journal with room for a frame of this size."""
-        if size + layout.CONTEXT_AT + layout.CONTEXT_END >= layout.FILE_END:
+        if size >= _LARGEST + layout.FRAME_BYTES:
             raise UsageError("expected results of less than 2 GiB", "results")
         if self._fd >= 0 and self._at > self._start:  # else it is empty: the frame alone is larger
             self._leave()
@@ -441,18 +454,16 @@ class Writer:
             raise error
 
     def _sync(self) -> None:
+        self._busy = True  # what were appended meanwhile would count as synced, and a file be closed under it
+        try:
+            self._sync_alone()
+        finally:
+            self._busy = False
+
+    def _sync_alone(self) -> None:
         fs = self._fs
         try:
-            while self._unsynced:
-                number = self._unsynced[-1]
-                # the kernel tells a new descriptor of an error that nobody was told
-                with contextlib.suppress(FileNotFoundError):  # sealed meanwhile, and synced by that
-                    fd = fs.open(layout.journal_path(self._root, number))
-                    try:
-                        fs.sync(fd)
-                    finally:
-                        fs.close(fd)
-                self._unsynced.pop()
+            self._sync_left()
             if self._fd >= 0 and self._dirty:
                 fs.sync(self._fd)
                 self._dirty = False
@@ -466,6 +477,19 @@ class Writer:
             self._leave()
             self._unsynced.clear()
             raise
+
+    def _sync_left(self) -> None:
+        """Sync journals that were left before they were synced."""
+        while self._unsynced:
+            path = layout.journal_path(self._root, self._unsynced[-1])
+            # the kernel tells a new descriptor of an error that nobody was told
+            with contextlib.suppress(FileNotFoundError):  # sealed meanwhile, and synced by that
+                fd = self._fs.open(path)
+                try:
+                    self._fs.sync(fd)
+                finally:
+                    self._fs.close(fd)
+            self._unsynced.pop()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -482,7 +506,13 @@ class Writer:
 
 def _sync_in_groups(writer: weakref.ref[Writer], wake: threading.Event, interval_s: float) -> None:
     """Sync what was appended, again and again, as long as somebody has the writer."""
-    while not wake.wait(interval_s):
+    while True:
+        left = interval_s
+        while left > 0:
+            # in short steps: nobody wakes us when the writer is dropped
+            if wake.wait(min(left, _LOOK_S)) or writer() is None:
+                return
+            left -= _LOOK_S
         alive = writer()
         if alive is None or not alive._sync_a_group():
             return
