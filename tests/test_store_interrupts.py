@@ -277,3 +277,14 @@ def test_a_pickled_store_is_its_folder_and_what_writes_or_follows_it_is_not_pick
         pass
     with pytest.raises(UsageError, match="host"):
         store.journals_where(host=1)  # type: ignore[arg-type]
+
+
+def test_a_store_whose_look_was_interrupted_between_two_steps_looks_anew(tmp_path: Path):
+    store = opened(tmp_path)
+    with store.writer() as writer:
+        writer.extend(many(5))
+        assert len(store) == 5
+        assert store._view is not None
+        store._view.journals[1].halfway = True  # as an interrupt there leaves it
+        writer.extend(many(3))
+        assert (len(store), len(store.results())) == (8, 8)

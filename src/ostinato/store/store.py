@@ -633,7 +633,8 @@ class Store:
     def _reading(self, *, thorough: bool = False) -> Iterator[tuple[View, Change, Cursor]]:
         """(the view, what is new in it, its cursor before), under the lock."""
         with self._lock:
-            if self._view is None:
+            # one whose look was interrupted halfway is of no use any more
+            if self._view is None or self._view.is_halfway:
                 self._view = View(self._fs, self._root)
             view = self._view
             before = view.cursor

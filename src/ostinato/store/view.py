@@ -97,6 +97,11 @@ class View:
 
     # --- what is new ----------------------------------------------------------------------------------------
 
+    @property
+    def is_halfway(self) -> bool:
+        """Was a look interrupted between two steps of noting what it found? Then another view is needed."""
+        return self._halfway or any(journal.halfway for journal in self._growing)
+
     def refresh(self, *, thorough: bool = False) -> Change:
         """Take in what has changed since the last time. With nothing new: a stat for each journal that has a writer.
 
@@ -106,7 +111,7 @@ class View:
         Raises:
             DamageError: MANIFEST or a segment cannot be read; names the file. OSError: as the system says.
         """
-        if self._halfway or any(journal.halfway for journal in self._growing):
+        if self.is_halfway:
             raise OstinatoError(f"{self._root}: a look at the store was interrupted: open it anew")
         change = self._untold
         for attempt in range(_TRIES):
