@@ -214,16 +214,17 @@ class Writer:
         self.close()
 
     def __del__(self) -> None:
+        # nobody is there to be told of an error, whatever it is
         fd, self._fd = getattr(self, "_fd", -1), -1
         promised = not getattr(self, "_closed", True) and self._durability == "group"
         if fd >= 0 and promised and self._dirty:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(BaseException):
                 self._fs.sync(fd)
         if fd >= 0:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(BaseException):
                 self._fs.close(fd)
         if promised:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(BaseException):
                 self._sync_left()
 
     def __repr__(self) -> str:
