@@ -21,7 +21,7 @@ from ostinato.store import Store
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 MODULES = {"core": core, "replay": replay, "store": store}
-QUOTED = ("core", "replay")
+QUOTED = ("core", "replay", "store")
 TINY = store.Size(
     chunks=1, times=2, rounds=1, few=1, writers=2, written=1024, records=4096, journals=2, memory=(2048, 8192),
     segment_mib=1, many=8192, draws=5,
