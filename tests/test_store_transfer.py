@@ -35,13 +35,6 @@ from store_helpers import (
     segments,
 )
 
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with opened(tmp_path) as store:
-        yield store
-
-
 # Archives in
 
 

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ostinato import archive
-from ostinato.cli.common import Json, code, make_table, number, out, percent, print_json, progress
+from ostinato.cli.common import Json, busy, code, make_table, number, out, percent, print_json, progress
 from ostinato.cli.info import plot_versions
 from ostinato.data import program_names, triton_attempts
 from ostinato.errors import OstinatoError
@@ -46,7 +46,8 @@ def demo(
     """
     folder = Path(tempfile.mkdtemp(prefix="ostinato-demo-")) if out_path is None else out_path.parent
     store = Store.open(tempfile.mkdtemp(prefix="store-", dir=folder))
-    kept = fill(store)
+    with busy(f"{BUILDERS} builders append, one gets kill -9"):
+        kept = fill(store)
     began = time.perf_counter()
     results = in_order(store)
     summary = summarize(results)
