@@ -77,7 +77,16 @@ def test_the_worked_example_of_the_format_is_what_is_written() -> None:
     assert archive.dumps([record]) == bytes(expected)
 
 
-@pytest.mark.parametrize("module", ["ostinato.result", "ostinato.results", "ostinato.vocabulary"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "ostinato.result",
+        "ostinato.results",
+        "ostinato.vocabulary",
+        "ostinato.triton.machine",
+        "ostinato.triton.tip5",
+    ],
+)
 def test_examples_in_docstrings_say_what_happens(module: str) -> None:
     result = doctest.testmod(__import__(module, fromlist=["_"]))
     assert (result.failed, result.attempted > 0) == (0, True)
@@ -88,7 +97,9 @@ def test_every_folder_and_module_is_in_the_architecture() -> None:
     source = ROOT / "src" / "ostinato"
     names = {p.name + ("/" if p.is_dir() else "") for p in source.iterdir() if not p.name.startswith("_")}
     names |= {f"{p.name}/" for p in ROOT.iterdir() if p.name in {"tests", "benchmarks", ".ci"}}
-    names |= {p.stem for part in ("archive", "replay", "store") for p in (source / part).glob("[a-z]*.py")}
+    names |= {
+        p.stem for part in ("archive", "replay", "store", "triton") for p in (source / part).glob("[a-z]*.py")
+    }
     names = {n for n in names - {"py.typed"} if n == "vocabulary_kernels.py" or not n.endswith("_kernels")}
     assert [name for name in sorted(names) if f"`{name}`" not in text] == []
 

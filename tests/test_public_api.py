@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 
 import ostinato
-from ostinato import archive, replay, store, testing
+from ostinato import archive, replay, store, testing, triton
 
 SOURCE = Path(ostinato.__file__).parent
 MODULES = sorted(path for path in SOURCE.rglob("*.py") if "__pycache__" not in path.parts)
@@ -36,6 +36,7 @@ PUBLIC = {
         "replay",
         "reward",
         "store",
+        "triton",
     },
     archive: {"ArchiveWriter", "Deviation", "deviation", "dumps", "loads", "open", "read", "save"},
     replay: {
@@ -74,6 +75,22 @@ PUBLIC = {
         "td_priority",
     },
     store: {"Cursor", "Extra", "Keep", "Records", "Sealed", "Store", "Writer"},
+    triton: {
+        "BY_NAME",
+        "ERRORS",
+        "INSTRUCTIONS",
+        "TABLES",
+        "Instruction",
+        "Outcome",
+        "ParseError",
+        "Program",
+        "Step",
+        "Tip5",
+        "format",
+        "parse",
+        "run",
+        "trace",
+    },
     testing: {"FaultyFileSystem", "PowerLoss", "build_results", "instructions", "results"},
 }
 every_package = pytest.mark.parametrize("package", PUBLIC, ids=lambda package: package.__name__)
@@ -173,13 +190,14 @@ record = ostinato.BuildResult(tir_hash=bytes(32), generated_tasm=["push 1", "a l
     [
         "import ostinato",
         "import ostinato.archive, ostinato.replay, ostinato.jsonl, ostinato.summary, ostinato.data",
+        "from ostinato import triton\ntriton.parse('push 1 halt').words",
         RECORD + "ostinato.archive.dumps([record] * 3)",
         RECORD + "from ostinato import jsonl\njsonl.parse(jsonl.dump(record))",
         RECORD + "ostinato.reward(ostinato.Results.concat([record]))",
         RECORD + "ostinato.reward(record)",
         RECORD + "ostinato.Results.concat([record])[0]",
     ],
-    ids=["import", "modules", "dumps", "jsonl", "reward of many", "reward of one", "results"],
+    ids=["import", "modules", "triton", "dumps", "jsonl", "reward of many", "reward of one", "results"],
 )
 def test_what_a_short_lived_process_does_loads_nothing_heavy(program: str):
     assert _loaded(program) == []
@@ -194,7 +212,7 @@ def test_the_search_for_heavy_modules_finds_them():
 # from what is used to what uses it, as ARCHITECTURE.md has them
 LAYERS = [
     ["errors"],
-    ["arguments"],
+    ["arguments", "goldilocks"],
     ["files"],
     ["kernels"],
     ["result"],
@@ -206,6 +224,7 @@ LAYERS = [
     ["replay"],
     ["jsonl", "summary", "data"],
     ["store"],
+    ["triton"],
     [""],  # the package itself, which gives all of them their public names
     ["cli", "testing"],
 ]

@@ -22,7 +22,7 @@ from ostinato.rewards import reward
 from ostinato.vocabulary import Vocabulary
 
 if typing.TYPE_CHECKING:
-    from ostinato import archive, replay, store
+    from ostinato import archive, replay, store, triton
     from ostinato.replay import Batch, ReplayBuffer
     from ostinato.store import Store
 
@@ -43,6 +43,7 @@ __all__ = [
     "replay",
     "reward",
     "store",
+    "triton",
 ]
 
 __version__ = "0.1.0"
@@ -51,7 +52,7 @@ _LATER = {"Batch": "replay", "ReplayBuffer": "replay", "Store": "store"}
 
 
 def __getattr__(name: str) -> object:
-    if name in ("archive", "replay", "store"):
+    if name in ("archive", "replay", "store", "triton"):
         return importlib.import_module(f"ostinato.{name}")
     if name in _LATER:
         found: object = getattr(importlib.import_module(f"ostinato.{_LATER[name]}"), name)

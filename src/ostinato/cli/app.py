@@ -17,6 +17,7 @@ from ostinato.cli import (
     demo,
     info,
     merge,
+    run,
     sample,
     seal,
     show,
@@ -69,6 +70,7 @@ _VERBS: dict[str, Callable[..., None]] = {
     "compact": compact.compact,
     "merge": merge.merge,
     "verify-copy": verify_copy.verify_copy,
+    "run": run.run,
     "demo": demo.demo,
     "warm": warm.warm,
 }

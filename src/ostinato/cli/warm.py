@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ostinato import archive
+from ostinato import archive, triton
 from ostinato.archive import layout
 from ostinato.archive.places import STEP, Buffers
 from ostinato.cli.common import err
@@ -112,6 +112,17 @@ def _exercise_others(results: Results) -> None:
     merging.sample(1).padded()
     scale_free_priority([1.0, 2.0], [0, 1])
     _exercise_mapped(results)
+    _exercise_machine()
+
+
+def _exercise_machine() -> None:
+    """What runs programs, counts their tables, and hashes."""
+    many = "push 0 write_mem 1 pop 1 " + "".join(
+        f"push {k} push {k} write_mem 1 split pop 2 " for k in range(70)
+    )
+    triton.run(f"push 1 {many} halt", ram={0: 1}).heights  # noqa: B018
+    triton.Tip5.permutation(range(16))
+    triton.Tip5.hash10(range(10))
 
 
 def _exercise_mapped(results: Results) -> None:
