@@ -33,7 +33,7 @@ check: lint types test
 	@test -d .venv-bench || $(PYTHON) -m venv .venv-bench
 	@echo "installing the peers into .venv-bench, some minutes and 1.5 GB ..."
 	@$(BENCH)/pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
-	@$(BENCH)/pip install --quiet --disable-pip-version-check --editable .
+	@$(BENCH)/pip install --quiet --disable-pip-version-check --editable . blake3
 	@grep -v '^#' benchmarks/peers.txt | while read -r pin; do \
 		$(BENCH)/pip install --quiet --disable-pip-version-check --constraint benchmarks/peers.txt "$$pin" \
 			|| echo "left out: $$pin"; done

@@ -1,6 +1,6 @@
 """`make bench`: runs everything, prints it, and writes benchmarks/results/.
 
-`python -m benchmarks core`, `replay` or `store` runs one of the three; `--quick` is small, for trying it out, and writes into a
+`python -m benchmarks core`, `machine`, `replay` or `store` runs one of the four; `--quick` is small, for trying it out, and writes into a
 temporary folder instead.
 """
 
@@ -13,11 +13,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks import core, replay, store
+from benchmarks import core, machine, replay, store
 
 RESULTS = Path(__file__).parent / "results"
 TITLES = {
     "core": "Archive and buffer",
+    "machine": "The Triton VM machine and the judge",
     "store": "The store beside LMDB and SQLite",
     "replay": "The replay buffer beside its peers",
 }
@@ -25,16 +26,18 @@ TITLES = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("what", nargs="*", help="core, store, replay; all when none is named")
+    parser.add_argument("what", nargs="*", help="core, machine, store, replay; all when none is named")
     parser.add_argument("--quick", action="store_true", help="small and few, into a temporary folder")
     arguments = parser.parse_args()
     unknown = set(arguments.what) - set(TITLES)
     if unknown:
-        parser.error(f"expected core, store or replay, got {', '.join(sorted(unknown))}")
+        parser.error(f"expected core, machine, store or replay, got {', '.join(sorted(unknown))}")
     folder = Path(tempfile.mkdtemp(prefix="ostinato-bench-")) if arguments.quick else RESULTS
     folder.mkdir(exist_ok=True)
     for name in arguments.what or TITLES:
-        figures = {"core": _core, "store": _store, "replay": _replay}[name](arguments.quick)
+        figures = {"core": _core, "machine": _machine, "store": _store, "replay": _replay}[name](
+            arguments.quick
+        )
         _write(folder, name, figures)
     print(f"written to {folder}")
 
@@ -52,6 +55,11 @@ def _core(quick: bool) -> dict[str, Any]:
     return core.run(20_000, 2_000) if quick else core.run()
 
 
+def _machine(quick: bool) -> dict[str, Any]:
+    say("machine: about two minutes")
+    return machine.run(say, quick)
+
+
 def _replay(quick: bool) -> dict[str, Any]:
     say("replay: beside the peers" + ("" if quick else ", about half an hour"))
     if quick:
@@ -65,7 +73,7 @@ def _store(quick: bool) -> dict[str, Any]:
 
 
 def _write(folder: Path, name: str, figures: dict[str, Any]) -> None:
-    module = {"core": core, "store": store, "replay": replay}[name]
+    module = {"core": core, "machine": machine, "store": store, "replay": replay}[name]
     text = module.table(figures)
     (folder / f"{name}.json").write_text(json.dumps(figures, indent=1) + "\n")
     (folder / f"{name}.md").write_text(f"# {TITLES[name]}\n\n{text}")

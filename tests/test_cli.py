@@ -70,7 +70,7 @@ COMMANDS = [
     "show",
     "tail",
 ]
-COMMANDS += ["verify-copy", "warm"]
+COMMANDS = sorted([*COMMANDS, "judge", "programs", "reverify", "run", "verify-copy", "warm"])
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 
 import ostinato
-from ostinato import archive, replay, store, testing, triton
+from ostinato import archive, judge, replay, store, testing, tir, triton
 
 SOURCE = Path(ostinato.__file__).parent
 MODULES = sorted(path for path in SOURCE.rglob("*.py") if "__pycache__" not in path.parts)
@@ -33,9 +33,11 @@ PUBLIC = {
         "VersionError",
         "Vocabulary",
         "archive",
+        "judge",
         "replay",
         "reward",
         "store",
+        "tir",
         "triton",
     },
     archive: {"ArchiveWriter", "Deviation", "deviation", "dumps", "loads", "open", "read", "save"},
@@ -90,6 +92,27 @@ PUBLIC = {
         "parse",
         "run",
         "trace",
+    },
+    tir: {"poseidon2"},
+    judge: {
+        "Coverage",
+        "Event",
+        "Evidence",
+        "Expected",
+        "Finding",
+        "Function",
+        "Input",
+        "Judge",
+        "Reason",
+        "Reference",
+        "Report",
+        "Verdict",
+        "Verdicts",
+        "judge",
+        "load_programs",
+        "of_tasm",
+        "reverify",
+        "run_block",
     },
     testing: {"FaultyFileSystem", "PowerLoss", "build_results", "instructions", "results"},
 }
@@ -191,13 +214,24 @@ record = ostinato.BuildResult(tir_hash=bytes(32), generated_tasm=["push 1", "a l
         "import ostinato",
         "import ostinato.archive, ostinato.replay, ostinato.jsonl, ostinato.summary, ostinato.data",
         "from ostinato import triton\ntriton.parse('push 1 halt').words",
+        "import ostinato.judge, ostinato.tir",
         RECORD + "ostinato.archive.dumps([record] * 3)",
         RECORD + "from ostinato import jsonl\njsonl.parse(jsonl.dump(record))",
         RECORD + "ostinato.reward(ostinato.Results.concat([record]))",
         RECORD + "ostinato.reward(record)",
         RECORD + "ostinato.Results.concat([record])[0]",
     ],
-    ids=["import", "modules", "triton", "dumps", "jsonl", "reward of many", "reward of one", "results"],
+    ids=[
+        "import",
+        "modules",
+        "triton",
+        "judge",
+        "dumps",
+        "jsonl",
+        "reward of many",
+        "reward of one",
+        "results",
+    ],
 )
 def test_what_a_short_lived_process_does_loads_nothing_heavy(program: str):
     assert _loaded(program) == []
@@ -212,9 +246,10 @@ def test_the_search_for_heavy_modules_finds_them():
 # from what is used to what uses it, as ARCHITECTURE.md has them
 LAYERS = [
     ["errors"],
-    ["arguments", "goldilocks"],
+    ["arguments"],
     ["files"],
     ["kernels"],
+    ["goldilocks"],
     ["result"],
     ["vocabulary"],
     ["text"],
@@ -225,6 +260,8 @@ LAYERS = [
     ["jsonl", "summary", "data"],
     ["store"],
     ["triton"],
+    ["tir"],
+    ["judge"],
     [""],  # the package itself, which gives all of them their public names
     ["cli", "testing"],
 ]

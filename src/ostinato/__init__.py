@@ -22,7 +22,7 @@ from ostinato.rewards import reward
 from ostinato.vocabulary import Vocabulary
 
 if typing.TYPE_CHECKING:
-    from ostinato import archive, replay, store, triton
+    from ostinato import archive, judge, replay, store, tir, triton
     from ostinato.replay import Batch, ReplayBuffer
     from ostinato.store import Store
 
@@ -40,9 +40,11 @@ __all__ = [
     "VersionError",
     "Vocabulary",
     "archive",
+    "judge",
     "replay",
     "reward",
     "store",
+    "tir",
     "triton",
 ]
 
@@ -52,7 +54,7 @@ _LATER = {"Batch": "replay", "ReplayBuffer": "replay", "Store": "store"}
 
 
 def __getattr__(name: str) -> object:
-    if name in ("archive", "replay", "store", "triton"):
+    if name in ("archive", "judge", "replay", "store", "tir", "triton"):
         return importlib.import_module(f"ostinato.{name}")
     if name in _LATER:
         found: object = getattr(importlib.import_module(f"ostinato.{_LATER[name]}"), name)

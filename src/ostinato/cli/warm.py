@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ostinato import archive, triton
+from ostinato import archive, judge, triton
 from ostinato.archive import layout
 from ostinato.archive.places import STEP, Buffers
 from ostinato.cli.common import err
@@ -123,6 +123,7 @@ def _exercise_machine() -> None:
     triton.run(f"push 1 {many} halt", ram={0: 1}).heights  # noqa: B018
     triton.Tip5.permutation(range(16))
     triton.Tip5.hash10(range(10))
+    judge.judge(judge.of_tasm("warm", ["addi 1"], ["field"]), [["push 1", "add"]], tests=2, confirm="none")
 
 
 def _exercise_mapped(results: Results) -> None:

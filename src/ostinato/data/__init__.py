@@ -5,11 +5,12 @@ from __future__ import annotations
 import gzip
 import json
 from importlib import resources
+from pathlib import Path
 
 from ostinato import archive
 from ostinato.results import Results
 
-__all__ = ["program_names", "triton_attempts"]
+__all__ = ["program_names", "programs_path", "triton_attempts"]
 
 
 def triton_attempts() -> Results:
@@ -22,3 +23,8 @@ def program_names() -> dict[str, str]:
     """Names of 32 of the 48 programs by `tir_hash` in hex."""
     text = resources.files(__name__).joinpath("triton_programs.json").read_text(encoding="utf-8")
     return {program["tir_hash"]: program["name"] for program in json.loads(text)}
+
+
+def programs_path() -> Path:
+    """The programs file of those 32: baselines, argument types and the tests they were judged by (`judge.load_programs`)."""
+    return Path(__file__).parent / "triton_programs.json"
