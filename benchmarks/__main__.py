@@ -10,18 +10,14 @@ import argparse
 import json
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, NamedTuple
 
 from benchmarks import core, machine, replay, store
 
 RESULTS = Path(__file__).parent / "results"
-TITLES = {
-    "core": "Archive and buffer",
-    "machine": "The Triton VM machine and the judge",
-    "store": "The store beside LMDB and SQLite",
-    "replay": "The replay buffer beside its peers",
-}
 
 
 def main() -> None:
@@ -29,16 +25,13 @@ def main() -> None:
     parser.add_argument("what", nargs="*", help="core, machine, store, replay; all when none is named")
     parser.add_argument("--quick", action="store_true", help="small and few, into a temporary folder")
     arguments = parser.parse_args()
-    unknown = set(arguments.what) - set(TITLES)
+    unknown = set(arguments.what) - set(BENCHMARKS)
     if unknown:
         parser.error(f"expected core, machine, store or replay, got {', '.join(sorted(unknown))}")
     folder = Path(tempfile.mkdtemp(prefix="ostinato-bench-")) if arguments.quick else RESULTS
     folder.mkdir(exist_ok=True)
-    for name in arguments.what or TITLES:
-        figures = {"core": _core, "machine": _machine, "store": _store, "replay": _replay}[name](
-            arguments.quick
-        )
-        _write(folder, name, figures)
+    for name in arguments.what or BENCHMARKS:
+        _write(folder, name, BENCHMARKS[name].run(arguments.quick))
     print(f"written to {folder}")
 
 
@@ -73,16 +66,32 @@ def _store(quick: bool) -> dict[str, Any]:
 
 
 def _write(folder: Path, name: str, figures: dict[str, Any]) -> None:
-    module = {"core": core, "machine": machine, "store": store, "replay": replay}[name]
+    module, title = BENCHMARKS[name].module, BENCHMARKS[name].title
     text = module.table(figures)
     (folder / f"{name}.json").write_text(json.dumps(figures, indent=1) + "\n")
-    (folder / f"{name}.md").write_text(f"# {TITLES[name]}\n\n{text}")
+    (folder / f"{name}.md").write_text(f"# {title}\n\n{text}")
     print(text + "\nFor the README:\n\n" + module.readme(figures))
     if name == "replay":
         try:
             replay.plot(figures, folder / "replay.png")
         except ImportError as error:
             say(f"no picture: {error}")
+
+
+class Benchmark(NamedTuple):
+    """A benchmark: its module, which makes a table of figures, what that is called, and how it is run (quick?)."""
+
+    module: ModuleType
+    title: str
+    run: Callable[[bool], dict[str, Any]]
+
+
+BENCHMARKS = {
+    "core": Benchmark(core, "Archive and buffer", _core),
+    "machine": Benchmark(machine, "The Triton VM machine and the judge", _machine),
+    "store": Benchmark(store, "The store beside LMDB and SQLite", _store),
+    "replay": Benchmark(replay, "The replay buffer beside its peers", _replay),
+}
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from benchmarks.measure import machine, seconds
 from ostinato import Vocabulary, triton
 from ostinato.data import triton_attempts
 from ostinato.judge import Judge, of_tasm
+from ostinato.results import program_keys
 from ostinato.triton import Tip5
 
 ROOT = Path(__file__).parent.parent
@@ -134,7 +135,7 @@ def _judging(count: int) -> dict[str, float]:
 def _attempts(count: int) -> dict[str, float]:
     """Real candidates of one program: most are wrong, and are found out on their first input."""
     results = triton_attempts()
-    hashes = np.ascontiguousarray(results.tir_hash).view("V32").reshape(-1)
+    hashes = program_keys(results.tir_hash)
     name = hashes[np.argmax(results.valid)]
     own = [list(results.generated_tasm[i]) for i in np.flatnonzero(hashes == name).tolist()][:count]
     baseline = next(

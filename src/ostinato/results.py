@@ -344,6 +344,20 @@ def _pack(columns: tuple[Any, ...], words: int) -> tuple[Any, Any, Any] | None:
     return (rows, tokens, offsets) if right else None
 
 
+def program_keys(tir_hash: NDArray[np.uint8]) -> NDArray[np.void]:
+    """Hashes u8[n, 32] as V32[n]: one item each, which can be compared and sorted."""
+    return np.ascontiguousarray(tir_hash).view("V32").reshape(-1)
+
+
+def grouped(keys: NDArray[Any]) -> Iterator[tuple[Any, NDArray[np.int64]]]:
+    """Each different key, in order, with the places where it stands, in order. Cost: O(n log n)."""
+    distinct, which = np.unique(keys, return_inverse=True)
+    order = np.argsort(which, kind="stable")
+    bounds = np.searchsorted(which[order], np.arange(len(distinct) + 1))
+    for i, key in enumerate(distinct):
+        yield key, order[bounds[i] : bounds[i + 1]]
+
+
 def packed_rows(results: Results) -> NDArray[np.void]:
     """The fields as RECORD[n], contiguous; copied where they are an archive's or every second one's."""
     if results._rows.dtype == RECORD and results._rows.flags.c_contiguous:

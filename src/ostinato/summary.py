@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ostinato.results import Columns
+from ostinato.results import Columns, grouped, program_keys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,9 +81,6 @@ class Summary:
 
 def summarize(results: Columns) -> Summary:
     """The numbers of these results. Cost: O(n log n), about 1 us a record."""
-    versions, which = np.unique(results.model_version, return_inverse=True)
-    order = np.argsort(which, kind="stable")
-    bounds = np.searchsorted(which[order], np.arange(len(versions) + 1))
     stamps = results.timestamp
     # once, not once a version: each is a pass over all results
     clocks, better = results.clock_cycles.data, improved(results)
@@ -93,8 +90,8 @@ def summarize(results: Columns) -> Summary:
         oldest=int(stamps.min()) if len(stamps) else None,
         newest=int(stamps.max()) if len(stamps) else None,
         versions={
-            int(version): _rates(results, clocks, better, order[bounds[i] : bounds[i + 1]])
-            for i, version in enumerate(versions)
+            int(version): _rates(results, clocks, better, members)
+            for version, members in grouped(results.model_version)
         },
         programs=_programs(results),
     )
@@ -132,7 +129,7 @@ def _rates(
 
 
 def _programs(results: Columns) -> list[Program]:
-    hashes = np.ascontiguousarray(results.tir_hash).view("V32").ravel()
+    hashes = program_keys(results.tir_hash)
     names, first, which = np.unique(hashes, return_index=True, return_inverse=True)
     attempts = np.bincount(which, minlength=len(names))
     last = np.zeros(len(names), np.int64)

@@ -123,6 +123,18 @@ def read(file: Path) -> Results:
         return store.results()
 
 
+def read_text(path: Path) -> str:
+    """What a file of text says.
+
+    Raises:
+        UsageError: it is no UTF-8. OSError: as the system says.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is no text") from None
+
+
 def problems_of(store: Store) -> list[str]:
     """What is wrong with a store's files, as far as finding its records shows."""
     from ostinato.store.fs import REAL

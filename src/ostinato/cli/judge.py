@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
-from ostinato.cli.common import Json, busy, make_table, number, out, percent, print_json, printable
+from ostinato.cli.common import Json, busy, make_table, number, out, percent, print_json, printable, read_text
 from ostinato.cli.programs import ProgramsFile, find, functions_of
-from ostinato.errors import UsageError
 
 if TYPE_CHECKING:
     from ostinato.judge import Expected, Input, Judge, Verdict
-    from ostinato.triton import Outcome
 
 _SHOWN = 12  # rows of a comparison
 
@@ -38,10 +37,7 @@ def judge(
     from ostinato.judge import Judge
 
     function = find(functions_of(file), program, "PROGRAM")
-    try:
-        text = candidate.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise UsageError(f"{candidate} is no text") from None
+    text = read_text(candidate)
     with busy("judging"):
         own = Judge(function, seed=seed, tests=tests)
         verdict = own.judge([text], confirm="all")[0]
@@ -131,44 +127,44 @@ def _evidence(verdict: Verdict) -> str:
 
 def _difference(own: Judge, text: str, given: Input) -> None:
     """The input that tells, and what each side left, side by side."""
+    from ostinato.judge.references import left_by
+
     expected, outcome = own.outcomes(text, given)
     types = own.function.types
     words = ", ".join(f"{word} ({kind})" for word, kind in zip(given.arguments, types, strict=False))
     out.print(f"for the arguments {words or '(none)'}", markup=False, soft_wrap=True)
     table = make_table("", "reference", "candidate", text=("", "reference"))
-    for name, right, wrong in rows_of(expected, outcome, given):
+    for name, right, wrong in rows_of(expected, left_by(outcome, given, frozenset())):
         mark = "" if right == wrong else "bold"
         table.add_row(Text(name, style=mark), Text(right, style=mark), Text(wrong, style=mark))
     out.print(table)
 
 
-def rows_of(expected: Expected, outcome: Outcome, given: Input) -> list[tuple[str, str, str]]:
+def rows_of(right: Expected, wrong: Expected) -> list[tuple[str, str, str]]:
     """What each side left: (what, the reference's, the candidate's)."""
-    if expected.error or not outcome.ok:
-        return [("ends", expected.error or "returns", outcome.error or "returns")]
-    left = expected.stack[::-1]
-    right = outcome.final_stack[:-16]
-    rows = [("words on the stack", str(len(left)), str(len(right)))]
-    for k in range(min(_SHOWN, max(len(left), len(right)))):
-        one, other = (str(side[k]) if k < len(side) else "-" for side in (left, right))
-        rows.append((f"st{k}", one, other))
-    words = {address: (word, 0) for address, word in expected.ram.items()}
-    for address, word in outcome.ram.items():
-        words[address] = (words.get(address, (0, 0))[0], word)
-    rows += [(f"R[{a}]", str(w), str(v)) for a, (w, v) in sorted(words.items()) if w != v][:_SHOWN]
-    rows.append(("output", " ".join(map(str, expected.output)), " ".join(map(str, outcome.output))))
-    used = (
-        len(given.public) - outcome.public_left,
-        len(given.secret) - outcome.secret_left,
-        len(given.digests) - outcome.digests_left,
-    )
-    rows.append(
-        (
-            "inputs taken",
-            f"{expected.public_used} {expected.secret_used} {expected.digests_used}",
-            " ".join(map(str, used)),
-        )
-    )
-    if expected.sponge != outcome.sponge:
-        rows.append(("sponge", str(expected.sponge)[:40], str(outcome.sponge)[:40]))
+    if right.error or wrong.error:
+        return [("ends", right.error or "returns", wrong.error or "returns")]
+    left, other = right.stack[::-1], wrong.stack[::-1]
+    addresses = sorted({*right.ram, *wrong.ram})
+    words = [(f"R[{a}]", str(right.ram.get(a, 0)), str(wrong.ram.get(a, 0))) for a in addresses]
+    rows = [
+        ("words on the stack", str(len(left)), str(len(other))),
+        *(
+            (f"st{k}", _word(left, k), _word(other, k))
+            for k in range(min(_SHOWN, max(len(left), len(other))))
+        ),
+        *[row for row in words if row[1] != row[2]][:_SHOWN],
+        ("output", " ".join(map(str, right.output)), " ".join(map(str, wrong.output))),
+        ("inputs taken", _taken(right), _taken(wrong)),
+    ]
+    if right.sponge != wrong.sponge:
+        rows.append(("sponge", str(right.sponge)[:40], str(wrong.sponge)[:40]))
     return [row for row in rows if row[1] or row[2]]
+
+
+def _word(stack: Sequence[int], k: int) -> str:
+    return str(stack[k]) if k < len(stack) else "-"
+
+
+def _taken(side: Expected) -> str:
+    return f"{side.public_used} {side.secret_used} {side.digests_used}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ostinato.cli.common import Json, err, number, out, print_json, printable
+from ostinato.cli.common import Json, err, number, out, print_json, printable, read_text
 from ostinato.errors import UsageError
 from ostinato.goldilocks import P
 
@@ -38,7 +38,7 @@ def run(
     """
     from ostinato import triton
 
-    text = sys.stdin.read() if file == "-" else _read(Path(file))
+    text = sys.stdin.read() if file == "-" else read_text(Path(file))
     program = triton.parse(text)
     given = _words(digests, "--digests")
     if len(given) % 5:
@@ -60,13 +60,6 @@ def run(
         _say(outcome)
     if not outcome.ok:
         raise typer.Exit(1)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise UsageError(f"{path} is no text") from None
 
 
 def _words(text: str, name: str) -> list[int]:

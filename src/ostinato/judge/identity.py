@@ -18,6 +18,8 @@ from ostinato.triton.isa import BY_OPCODE
 
 DEGREE_END = 1 << 32  # beyond it nobody would be sure of anything
 
+_LOOKS_ELSEWHERE = ("read", "divine", "mem", "sponge", "merkle", "dot", "call", "recurse", "skiz", "return")
+
 Step = tuple[str, int]
 
 
@@ -90,3 +92,17 @@ def steps_of_tokens(tokens: Iterable[tuple[int, int]]) -> list[Step]:
 def log2_error(degree: int, points: int) -> float:
     """log2 of the chance that two blocks of this degree that agree on so many random points differ."""
     return points * (math.log2(max(degree, 1)) - math.log2(P))
+
+
+def keeps_to(tokens: Iterable[tuple[int, int]], depth: int) -> bool:
+    """Does a block look at its arguments alone: nothing below them, no memory, no input?"""
+    for opcode, argument in tokens:
+        row = BY_OPCODE[opcode]
+        if any(word in row.name for word in _LOOKS_ELSEWHERE):
+            return False
+        takes = argument + 1 if row.argument == "register" else len(row.before.replace("_", "").split())
+        takes = argument if row.argument == "count" else takes
+        if takes > depth:
+            return False
+        depth += row.depth_change(argument)
+    return True

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from typing import Literal
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from ostinato.arguments import integer
 from ostinato.errors import UsageError
+from ostinato.goldilocks import P
 from ostinato.judge import identity
 from ostinato.judge.code import Candidate, Code, TokenTable, code_for
 from ostinato.judge.covering import Coverage, tests_for
@@ -24,7 +26,7 @@ from ostinato.judge.drawing import draw
 from ostinato.judge.functions import Function
 from ostinato.judge.inputs import Expected, Input
 from ostinato.judge.reasons import WORDS, Reason
-from ostinato.judge.references import job_of
+from ostinato.judge.references import arguments_of, job_of
 from ostinato.judge.suite import Found, Suite
 from ostinato.triton.machine import Outcome, run
 from ostinato.triton.machine_layout import ERRORS
@@ -171,7 +173,7 @@ class Judge:
         self.best_cycles = self.baseline_cycles
         limit = 10 * self.baseline_cycles + _SLACK
         self._limit = limit if max_cycles is None else integer(max_cycles, "max_cycles", 1, 2**62)
-        self._tables: dict[int, tuple[Vocabulary, TokenTable]] = {}
+        self._tables: dict[int, TokenTable] = {}
 
     @property
     def counterexamples(self) -> list[Input]:
@@ -222,10 +224,10 @@ class Judge:
         Raises:
             UsageError: an id is none of the vocabulary's, or the offsets do not rise.
         """
-        known = self._tables.get(id(vocabulary))
-        if known is None or known[0] is not vocabulary:
-            known = self._tables[id(vocabulary)] = vocabulary, TokenTable(vocabulary)
-        return self.judge_code(known[1].code(tokens, offsets), confirm=confirm)
+        table = self._tables.get(id(vocabulary))
+        if table is None:  # it keeps the vocabulary alive, so that the id stays its own
+            table = self._tables[id(vocabulary)] = TokenTable(vocabulary)
+        return self.judge_code(table.code(tokens, offsets), confirm=confirm)
 
     def judge_code(self, code: Code, *, confirm: Confirm = "best") -> Verdicts:
         """The same for candidates that are code already."""
@@ -242,11 +244,10 @@ class Judge:
             return Verdicts(self, code, found, evidence)
 
     def _keep(self, told: set[int]) -> None:
-        """Remember tests that told, and try first the one that told most lately."""
+        """Remember the tests that told, and try them first from now on."""
         for k in sorted(told):
             self._kept.setdefault(self._suite.tests[k][0])
-            if k >= 0:
-                self._suite.to_front(k)
+            self._suite.to_front(k)
 
     def _confirm(self, code: Code, found: Found, evidence: dict[int, Evidence], confirm: Confirm) -> None:
         passed = np.flatnonzero(found.reasons == Reason.VALID)
@@ -295,9 +296,8 @@ class Judge:
             if own is not None:
                 degree = max(own, self._degree)
                 return Evidence(inputs, "identity", degree, identity.log2_error(degree, UNIFORM))
-        if _combinations(self.inputs[:1], self.function.types) and _keeps_to(
-            tokens, len(self.function.types)
-        ):
+        types = self.function.types
+        if _few_booleans(types) and identity.keeps_to(tokens, len(types)):
             return Evidence(inputs, "exhaustive")
         return Evidence(inputs)
 
@@ -342,23 +342,11 @@ def run_block(candidate: Candidate, given: Input, *, max_cycles: int) -> Outcome
         lines = candidate.splitlines()
     else:
         lines = str(candidate).splitlines() if isinstance(candidate, Program) else list(candidate)
-    return run(
-        job_of(lines),
-        public=given.public,
-        secret=given.secret,
-        digests=given.digests,
-        ram=given.ram,
-        stack=[*given.below, *given.arguments],
-        sponge=given.sponge,
-        max_cycles=max_cycles,
-    )
+    return run(job_of(lines), **arguments_of(given), max_cycles=max_cycles)
 
 
 def uniform(given: Input, rng: np.random.Generator) -> Input:
     """The same input with every word of the stack drawn from the whole field."""
-    from dataclasses import replace
-
-    from ostinato.goldilocks import P
 
     def words(count: int) -> tuple[int, ...]:
         return tuple(rng.integers(0, P, count, dtype=np.uint64).tolist())
@@ -366,33 +354,16 @@ def uniform(given: Input, rng: np.random.Generator) -> Input:
     return replace(given, arguments=words(len(given.arguments)), below=words(len(given.below)))
 
 
+def _few_booleans(types: Sequence[str]) -> bool:
+    """Are there arguments, all Booleans, so few that every combination is tried?"""
+    return 0 < len(types) <= _EXHAUSTED and all(kind == "bool" for kind in types)
+
+
 def _combinations(given: Sequence[Input], types: Sequence[str]) -> list[Input]:
     """An input for every combination of arguments, where all are Booleans and few."""
-    from dataclasses import replace
-    from itertools import product
-
-    if not types or len(types) > _EXHAUSTED or any(kind != "bool" for kind in types):
+    if not _few_booleans(types):
         return []
     return [
         replace(given[k % len(given)], arguments=bits)
         for k, bits in enumerate(product((0, 1), repeat=len(types)))
     ]
-
-
-_READS_MORE = ("read", "divine", "mem", "sponge", "merkle", "dot", "call", "recurse", "skiz", "return")
-
-
-def _keeps_to(tokens: list[tuple[int, int]], depth: int) -> bool:
-    """Does a block look at its arguments alone: nothing below them, no memory, no input?"""
-    from ostinato.triton.isa import BY_OPCODE
-
-    for opcode, argument in tokens:
-        row = BY_OPCODE[opcode]
-        if any(word in row.name for word in _READS_MORE):
-            return False
-        takes = argument + 1 if row.argument == "register" else len(row.before.replace("_", "").split())
-        takes = argument if row.argument == "count" else takes
-        if takes > depth:
-            return False
-        depth += row.depth_change(argument)
-    return True

@@ -6,6 +6,7 @@ Rule of this file: a block is judged as the job `call`, `halt`, the block, `retu
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from ostinato.errors import UsageError
 from ostinato.goldilocks import P
@@ -59,34 +60,13 @@ class TasmReference:
         """
         if self._reads:
             return self.observe(given)[0]
-        return self._expected(
-            run(
-                self.job,
-                public=given.public,
-                secret=given.secret,
-                digests=given.digests,
-                ram=given.ram,
-                stack=[*given.below, *given.arguments],
-                sponge=given.sponge,
-            ),
-            given,
-            frozenset(),
-        )
+        return self._expected(run(self.job, **arguments_of(given)), given, frozenset())
 
     def observe(self, given: Input) -> tuple[Expected, list[Event]]:
         """The same, and every comparison on the way."""
         events: list[Event] = []
         touched: set[int] = set()
-        steps = trace(
-            self.job,
-            public=given.public,
-            secret=given.secret,
-            digests=given.digests,
-            ram=given.ram,
-            stack=[*given.below, *given.arguments],
-            sponge=given.sponge,
-        )
-        for step in steps:
+        for step in trace(self.job, **arguments_of(given)):
             if step.outcome is not None:
                 return self._expected(step.outcome, given, frozenset(touched)), events
             events += events_of(step)
@@ -98,17 +78,34 @@ class TasmReference:
             raise UsageError("the block stops the machine: a block returns", "baseline")
         if outcome.error in ("CycleLimit", "MemoryLimit"):
             raise UsageError(f"the block does not end: {outcome.error_message}", "baseline")
-        return Expected(
-            error=outcome.error,
-            stack=tuple(outcome.final_stack[::-1][MIN_DEPTH:]),
-            ram=outcome.ram,
-            touched=touched,
-            output=outcome.output,
-            public_used=len(given.public) - outcome.public_left,
-            secret_used=len(given.secret) - outcome.secret_left,
-            digests_used=len(given.digests) - outcome.digests_left,
-            sponge=outcome.sponge,
-        )
+        return left_by(outcome, given, touched)
+
+
+def arguments_of(given: Input) -> dict[str, Any]:
+    """An input as the arguments of `triton.run` and `triton.trace`."""
+    return {
+        "public": given.public,
+        "secret": given.secret,
+        "digests": given.digests,
+        "ram": given.ram,
+        "stack": [*given.below, *given.arguments],
+        "sponge": given.sponge,
+    }
+
+
+def left_by(outcome: Outcome, given: Input, touched: frozenset[int]) -> Expected:
+    """What a job leaves of an input, above the machine's first sixteen words."""
+    return Expected(
+        error=outcome.error,
+        stack=tuple(outcome.final_stack[::-1][MIN_DEPTH:]),
+        ram=outcome.ram,
+        touched=touched,
+        output=outcome.output,
+        public_used=len(given.public) - outcome.public_left,
+        secret_used=len(given.secret) - outcome.secret_left,
+        digests_used=len(given.digests) - outcome.digests_left,
+        sponge=outcome.sponge,
+    )
 
 
 def events_of(step: Step) -> list[Event]:

@@ -14,7 +14,7 @@ import numpy as np
 from ostinato.judge.functions import Function
 from ostinato.judge.judge import TESTS, Judge, Verdict
 from ostinato.result import BuildResult
-from ostinato.results import Results
+from ostinato.results import Results, grouped, program_keys
 
 What = Literal["wrongly valid", "wrongly invalid", "mispriced"]
 
@@ -84,14 +84,10 @@ def reverify(
 
     Cost: as `Judge`; about 100,000 records a second with tests alone, 3,000 valid ones a second when strict.
     """
-    hashes = results.tir_hash
     known = {function.tir_hash: function for function in functions}
-    keys = np.ascontiguousarray(hashes).view("V32").reshape(-1)
-    distinct, group = np.unique(keys, return_inverse=True)
     findings: list[Finding] = []
     checked = programs = done = 0
-    for number, key in enumerate(distinct):
-        members = np.flatnonzero(group == number)
+    for key, members in grouped(program_keys(results.tir_hash)):
         function = known.get(key.tobytes())
         if function is not None:
             judge = Judge(function, seed=seed, tests=tests if strict else 0)

@@ -6,7 +6,7 @@ words that differ from test to test: nobody may depend on them, and nobody may c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -132,6 +132,5 @@ class Suite:
         ]  # fmt: skip
 
 
-def _given(ram: object) -> GivenRam:
-    pairs = np.array(list(ram.items()), np.uint64).reshape(-1, 2)  # type: ignore[attr-defined]
-    return GivenRam(pairs)
+def _given(ram: Mapping[int, int]) -> GivenRam:
+    return GivenRam(np.array(list(ram.items()), np.uint64).reshape(-1, 2))

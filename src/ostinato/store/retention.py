@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ostinato.arguments import as_int
 from ostinato.errors import UsageError
+from ostinato.results import program_keys
 
 _CHOICES = ("newest", "best_per_program", "max_age_s")
 _BEST = np.dtype([("tir_hash", "V32"), ("cycles", "<u8"), ("id", "<i8")])
@@ -109,7 +110,7 @@ def best_ids(k: int, everything: Everything) -> NDArray[np.int64]:
     for ids, rows in everything():
         good = rows["valid"] & rows["measured"] & ~rows["fallback_used"]
         some = np.empty(int(good.sum()), _BEST)
-        some["tir_hash"] = np.ascontiguousarray(rows["tir_hash"][good]).view("V32").reshape(-1)
+        some["tir_hash"] = program_keys(rows["tir_hash"][good])
         some["cycles"], some["id"] = rows["clock_cycles"][good], ids[good]
         waiting.append(_first(some, k))
         count += len(waiting[-1])

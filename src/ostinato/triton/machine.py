@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from ostinato.arguments import integer
 from ostinato.errors import UsageError
 from ostinato.goldilocks import P
-from ostinato.triton.isa import BY_OPCODE, DIGEST, MIN_DEPTH
+from ostinato.triton.isa import DIGEST, MIN_DEPTH
 from ostinato.triton.machine_layout import (
+    COUNTED,
     CYCLES,
+    DELTA,
     DETAIL,
     DIGESTS,
     DIGESTS_END,
@@ -63,16 +65,11 @@ Words = Sequence[int] | NDArray[np.uint64]
 Ram = Mapping[int, int] | Iterable[tuple[int, int]]
 Code = tuple[NDArray[np.uint8], NDArray[np.int8], NDArray[np.uint64]]
 
-_FIXED = np.zeros(256, np.int8)  # words taken off the stack in net
-_COUNTED = np.zeros(256, np.int8)  # the same, for each word of the argument
-for _row in BY_OPCODE.values():
-    (_COUNTED if _row.argument == "count" else _FIXED)[_row.opcode] = max(0, -_row.delta)
-
 
 def code_of(opcodes: NDArray[np.uint8], arguments: NDArray[np.uint64]) -> Code:
     """A program as the kernel takes it: opcodes u8[n], needs i8[n], arguments u64[n]."""
-    counts = np.where(_COUNTED[opcodes] > 0, arguments, 0).astype(np.int8)
-    return opcodes, _FIXED[opcodes] + _COUNTED[opcodes] * counts, arguments
+    counts = np.where(COUNTED[opcodes], arguments, 1).astype(np.int64)
+    return opcodes, np.maximum(0, -DELTA[opcodes] * counts).astype(np.int8), arguments
 
 
 @lru_cache(maxsize=256)
@@ -243,10 +240,7 @@ def run(
     >>> run("push 2 push 3 add write_io 1 halt")
     Outcome(ok, 5 cycles, output=[5])
     """
-    if isinstance(program, str):
-        program = parse(program)
-    inputs = checked_inputs(public, secret, digests, ram, stack, sponge, memory_limit)
-    machine = _Machine(program, inputs)
+    machine = _machine_for(program, public, secret, digests, ram, stack, sponge, memory_limit)
     status = machine.go(integer(max_cycles, "max_cycles", 0, 2**62))
     return Outcome(machine, status)
 
@@ -270,10 +264,7 @@ def trace(
     >>> [step.instruction for step in trace("push 2 pop 1 halt")]
     ['push 2', 'pop 1', 'halt', '']
     """
-    if isinstance(program, str):
-        program = parse(program)
-    inputs = checked_inputs(public, secret, digests, ram, stack, sponge, memory_limit)
-    machine = _Machine(program, inputs)
+    machine = _machine_for(program, public, secret, digests, ram, stack, sponge, memory_limit)
     limit = integer(max_cycles, "max_cycles", 0, 2**62)
     return _steps(machine, limit)
 
@@ -293,17 +284,15 @@ def _steps(machine: _Machine, limit: int) -> Iterator[Step]:
         return
 
 
-def checked_inputs(
-    public: Words, secret: Words, digests: Iterable[Words], ram: Ram | None, stack: Words, sponge: Words | None,
-    memory_limit: int,
-) -> Inputs:  # fmt: skip
-    """Inputs of a run from what callers give.
-
-    Raises:
-        UsageError: one is not what it should be; names it.
-    """
+def _machine_for(
+    program: Program | str, public: Words, secret: Words, digests: Iterable[Words], ram: Ram | None, stack: Words,
+    sponge: Words | None, memory_limit: int,
+) -> _Machine:  # fmt: skip
+    """A machine that is about to run, of what callers give. Raises: as `run`."""
+    if isinstance(program, str):
+        program = parse(program)
     rows = [as_words(row, "digests", DIGEST) for row in _iterated(digests, "digests")]
-    return Inputs(
+    inputs = Inputs(
         public=as_words(public, "public"),
         secret=as_words(secret, "secret"),
         digests=np.array(rows, np.uint64).reshape(-1, DIGEST),
@@ -312,6 +301,7 @@ def checked_inputs(
         sponge=None if sponge is None else as_words(sponge, "sponge", 16),
         memory_limit=integer(memory_limit, "memory_limit", 0, 2**62),
     )
+    return _Machine(program, inputs)
 
 
 def _iterated(values: Any, name: str) -> list[Any]:

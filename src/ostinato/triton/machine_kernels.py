@@ -30,7 +30,9 @@ from ostinato.goldilocks_kernels import (
 from ostinato.kernels import I64, U8, U64, get, kernel, put, threaded_kernel
 from ostinato.triton.isa import BY_NAME
 from ostinato.triton.machine_layout import (
+    COUNTED,
     CYCLES,
+    DELTA,
     DETAIL,
     DIGESTS,
     DIGESTS_END,
@@ -39,6 +41,7 @@ from ostinato.triton.machine_layout import (
     GIVEN_FIRST,
     GIVEN_MASK,
     HASH_ROWS,
+    HASH_ROWS_OF,
     IP,
     JUMPS,
     LAST,
@@ -53,6 +56,7 @@ from ostinato.triton.machine_layout import (
     PUBLIC,
     PUBLIC_END,
     RAM_ROWS,
+    RAM_ROWS_OF,
     RUNNING,
     SALT,
     SECRET,
@@ -83,13 +87,6 @@ SPONGE_INIT, SPONGE_SQUEEZE, SWAP = (_OPCODE[n] for n in ("sponge_init", "sponge
 WRITE_IO, WRITE_MEM, XOR, X_INVERT = (_OPCODE[n] for n in ("write_io", "write_mem", "xor", "x_invert"))
 XB_DOT_STEP, XB_MUL, XX_ADD = (_OPCODE[n] for n in ("xb_dot_step", "xb_mul", "xx_add"))
 XX_DOT_STEP, XX_MUL = _OPCODE["xx_dot_step"], _OPCODE["xx_mul"]
-
-_COUNTED = np.zeros(256, np.bool_)  # is the argument a count of words?
-_DELTA, _RAM_ROWS, _HASH_ROWS = np.zeros(256, np.int64), np.zeros(256, np.int64), np.zeros(256, np.int64)
-for _row in BY_NAME.values():
-    _COUNTED[_row.opcode] = _row.argument == "count"
-    _DELTA[_row.opcode], _RAM_ROWS[_row.opcode] = _row.delta, _row.ram_rows
-    _HASH_ROWS[_row.opcode] = _row.hash_rows
 
 _ERROR = {name: number for number, name in enumerate(ERRORS)}
 HALTED, TOO_SHALLOW, NOT_U32 = (
@@ -486,27 +483,17 @@ def execute(
             break
         elif op == NOP:
             pass
-        elif op == READ_IO:
+        elif op in (READ_IO, DIVINE):
             words = np.int64(get(args, first + ip))
-            at = get(state, PUBLIC)
-            if at + words > get(state, PUBLIC_END):
-                put(state, DETAIL, get(state, PUBLIC_END) - at)
-                status = NO_PUBLIC
+            queue, behind = (PUBLIC, PUBLIC_END) if op == READ_IO else (SECRET, SECRET_END)
+            at = get(state, queue)
+            if at + words > get(state, behind):
+                put(state, DETAIL, get(state, behind) - at)
+                status = NO_PUBLIC if op == READ_IO else NO_SECRET
                 break
             for k in range(words):
-                put(stack, sp + k, get(public, at + k))
-            put(state, PUBLIC, at + words)
-            sp += words
-        elif op == DIVINE:
-            words = np.int64(get(args, first + ip))
-            at = get(state, SECRET)
-            if at + words > get(state, SECRET_END):
-                put(state, DETAIL, get(state, SECRET_END) - at)
-                status = NO_SECRET
-                break
-            for k in range(words):
-                put(stack, sp + k, get(secret, at + k))
-            put(state, SECRET, at + words)
+                put(stack, sp + k, get(public, at + k) if op == READ_IO else get(secret, at + k))
+            put(state, queue, at + words)
             sp += words
         elif op == WRITE_IO:
             words = np.int64(get(args, first + ip))
@@ -644,10 +631,10 @@ def execute(
         ip += size
         if entries is not None:
             argument = np.int64(get(args, first + ip - size))
-            words = argument if _COUNTED[op] else np.int64(1)
-            put(state, OP_STACK_ROWS, get(state, OP_STACK_ROWS) + abs(_DELTA[op] * words))
-            put(state, RAM_ROWS, get(state, RAM_ROWS) + _RAM_ROWS[op] * words)
-            put(state, HASH_ROWS, get(state, HASH_ROWS) + _HASH_ROWS[op])
+            words = argument if COUNTED[op] else np.int64(1)
+            put(state, OP_STACK_ROWS, get(state, OP_STACK_ROWS) + abs(DELTA[op] * words))
+            put(state, RAM_ROWS, get(state, RAM_ROWS) + RAM_ROWS_OF[op] * words)
+            put(state, HASH_ROWS, get(state, HASH_ROWS) + HASH_ROWS_OF[op])
     put(state, IP, ip)
     put(state, SP, sp)
     put(state, JUMPS, jp)

@@ -1,6 +1,18 @@
-"""Where the machine's kernel and its callers keep what they share: the slots of `state`, and what a status means."""
+"""Where the machine's kernel and its callers keep what they share: the slots of `state`, what a status means, and the table
+of instructions as arrays by opcode."""
 
 from __future__ import annotations
+
+import numpy as np
+
+from ostinato.triton.isa import BY_OPCODE
+
+COUNTED = np.zeros(256, np.bool_)  # is the argument a count of words? Then what follows is for each of them
+DELTA, RAM_ROWS_OF, HASH_ROWS_OF = (np.zeros(256, np.int64) for _ in range(3))
+for _row in BY_OPCODE.values():
+    COUNTED[_row.opcode] = _row.argument == "count"
+    DELTA[_row.opcode] = _row.delta
+    RAM_ROWS_OF[_row.opcode], HASH_ROWS_OF[_row.opcode] = _row.ram_rows, _row.hash_rows
 
 # what ends a run; an index here is a status. "" is `halt`, the last two are this machine's own
 ERRORS = (

@@ -129,6 +129,6 @@ class Program:
 
 @lru_cache(maxsize=1024)
 def _digest(words: tuple[int, ...]) -> tuple[int, int, int, int, int]:
-    from ostinato.triton.tip5 import hash_varlen
+    from ostinato.triton.tip5 import Tip5
 
-    return hash_varlen(words)
+    return Tip5.hash_varlen(words)

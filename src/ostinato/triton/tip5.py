@@ -100,6 +100,3 @@ class Tip5:
 def _digest(words: NDArray[np.uint64]) -> Digest:
     d0, d1, d2, d3, d4 = words.tolist()
     return d0, d1, d2, d3, d4
-
-
-hash_varlen = Tip5.hash_varlen

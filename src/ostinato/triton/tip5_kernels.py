@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ostinato.goldilocks_kernels import EPSILON, HALF, ONE, add, mul, reduced
-from ostinato.kernels import I64, U64, get, kernel, put, threaded_kernel
+from ostinato.kernels import U64, get, kernel, put, threaded_kernel
 from ostinato.triton.tip5_tables import LOOKUP, MDS, ROUND_CONSTANTS, ROUNDS
 
 _LOOKUP = np.array(LOOKUP, np.uint64)
@@ -85,10 +85,3 @@ def hash_ten(words: U64) -> Any:
     state[:10] = words
     permute(state, None)
     return state[:5].copy()
-
-
-@threaded_kernel
-def hash_programs(words: U64, starts: I64, digests: U64) -> None:
-    """digests[i] = hash_words(words[starts[i]:starts[i + 1]])"""
-    for i in range(len(starts) - 1):
-        digests[i] = hash_words(words[starts[i] : starts[i + 1]], None)
