@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -36,14 +37,14 @@ from ostinato.store import Store
 
 
 def warm() -> None:
-    """Compile the kernels now (about ten seconds, once), so that no later command has to wait for it."""
+    """Compile the kernels now (once, some seconds for each part), so that no later command has to wait for it."""
     logging.getLogger("ostinato").setLevel(logging.ERROR)  # it would say the same after two seconds
-    err.print("compiling kernels, once ...")
-    exercise()
+    exercise(lambda part: err.print(f"compiling kernels, once: {part} ..."))
 
 
-def exercise() -> None:
-    """Call every kernel with the types it will be called with."""
+def exercise(say: Callable[[str], None] = lambda part: None) -> None:
+    """Call every kernel with the types it will be called with; say before each part which one it is."""
+    say("archives and buffers")
     record = BuildResult(
         tir_hash=bytes(32),
         generated_tasm=["push 1", "sponge_squeeze"],
@@ -79,7 +80,13 @@ def exercise() -> None:
     greedy = ReplayBuffer(2000, sampler=Greedy())
     greedy.extend(Results.concat([results] * 50))
     greedy.sample(1)
+    say("samplers and removers")
     _exercise_others(results)
+    say("records in files")
+    _exercise_mapped(results)
+    say("the machine and the judge")
+    _exercise_machine()
+    say("the store")
     with tempfile.TemporaryDirectory(prefix="ostinato-warm-") as folder:
         _exercise_store(Path(folder) / "store", record, results)
 
@@ -111,8 +118,6 @@ def _exercise_others(results: Results) -> None:
         merging.extend(results)
     merging.sample(1).padded()
     scale_free_priority([1.0, 2.0], [0, 1])
-    _exercise_mapped(results)
-    _exercise_machine()
 
 
 def _exercise_machine() -> None:
