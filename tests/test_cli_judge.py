@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cli_helpers import inside
-from ostinato import BuildResult, archive
+from ostinato import BuildResult, archive, tir
 from ostinato.data import programs_path
 from ostinato.judge import load_programs
 from ostinato.store import Store
@@ -61,18 +61,22 @@ def test_a_candidate_that_crashes_or_is_none_says_so(tmp_path: Path) -> None:
 
 
 def test_a_program_that_there_is_not_is_a_usage_error(tmp_path: Path) -> None:
-    said = inside("judge", "sub", candidate(tmp_path, "nop"))
-    assert (said.code, said.err) == (2, "error: no program 'sub'; there are field_sub - at `PROGRAM`\n")
+    said = inside("judge", "field_su", candidate(tmp_path, "nop"))
+    assert (said.code, said.err) == (2, "error: no program 'field_su'; there are field_sub - at `PROGRAM`\n")
 
 
 def test_programs_are_listed_and_shown() -> None:
     listed = inside("programs", "--json").json
-    assert (len(listed), listed[2]["name"], listed[2]["types"]) == (32, "field_sub", ["field", "field"])
+    assert (len(listed), listed[2]["name"], listed[2]["types"]) == (
+        32 + len(tir.corpus()),
+        "field_sub",
+        ["field", "field"],
+    )
     assert "field_sub" in inside("programs").out
     shown = inside("programs", "field_sub")
     assert (shown.code, "7 cycles as the compiler writes it" in shown.out) == (0, True)
     assert inside("programs", "field_sub", "--json").json["compiler_cycles"] == 7
-    assert inside("programs", "--programs", programs_path(), "--json").json == listed
+    assert inside("programs", "--programs", programs_path(), "--json").json == listed[:32]
     assert inside("programs", "nothing").code == 2
 
 
@@ -137,3 +141,47 @@ def test_a_damaged_programs_file_is_damage(tmp_path: Path, verb: str) -> None:
     }
     said = inside(verb, *arguments[verb], "--programs", bad)
     assert (said.code, said.err.startswith(f"damaged: {bad}: expected a list of programs")) == (3, True)
+
+
+TIR = """fn difference(a: field, b: field) -> (d: field)
+    // a less b, as it is written.
+    dup 1
+    dup 1
+    sub
+    swap 2
+    pop 2
+end
+"""
+
+
+def test_a_candidate_is_judged_for_a_function_in_tir(tmp_path: Path) -> None:
+    source, path = tmp_path / "mine.tir", candidate(tmp_path, "push -1 mul add")
+    source.write_text(TIR)
+    said = inside("judge", source, path)
+    assert (said.code, said.out.startswith("valid: 3 cycles, the baseline takes 7")) == (0, True)
+    wrong = tmp_path / "wrong.tasm"
+    wrong.write_text("add")
+    assert inside("judge", source, wrong).code == 1
+    source.write_text(TIR + TIR.replace("difference", "other"))
+    said = inside("judge", source, path)
+    assert (said.code, "expected one function" in said.err) == (2, True)
+    assert inside("judge", "other", path, "--programs", source).code == 0
+    source.write_text(TIR.replace("sub", "sob"))
+    said = inside("judge", source, path)
+    assert (said.code, "line 5, column 5: expected an operation" in said.err) == (2, True)
+
+
+def test_results_of_a_program_whose_tir_the_store_keeps_are_judged_again(tmp_path: Path) -> None:
+    path, program = tmp_path / "store", tir.parse(TIR)
+    name = tir.cid(program)
+    with Store.open(path) as store:
+        store.programs.put(name, tir=tir.to_bytes(program), name="difference", at=1)
+        store.programs.put(bytes(32), tir=b"\xffno", at=1)
+        store.programs.put(bytes([1]) * 32, tir=tir.to_bytes(program), at=1)
+        with store.writer() as writer:
+            writer.extend([replace(RIGHT, tir_hash=name), replace(FALSE, tir_hash=name)])
+    found = inside("reverify", path, "--json")
+    assert (found.code, found.json["checked"], found.json["wrongly_valid"]) == (1, 2, 1)
+    assert found.json["findings"][0]["program"] == "difference"
+    assert found.err.count("is not read") == 1
+    assert found.err.count("has another hash") == 1

@@ -86,6 +86,10 @@ def test_the_worked_example_of_the_format_is_what_is_written() -> None:
         "ostinato.triton.machine",
         "ostinato.triton.tip5",
         "ostinato.tir.poseidon2",
+        "ostinato.tir.text",
+        "ostinato.tir.builder",
+        "ostinato.tir.corpus",
+        "ostinato.tir.lowering",
     ],
 )
 def test_examples_in_docstrings_say_what_happens(module: str) -> None:

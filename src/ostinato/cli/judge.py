@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from ostinato.cli.common import Json, busy, make_table, number, out, percent, print_json, printable, read_text
-from ostinato.cli.programs import ProgramsFile, find, functions_of
+from ostinato.cli.programs import ProgramsFile, function_of
 
 if TYPE_CHECKING:
     from ostinato.judge import Expected, Input, Judge, Verdict
@@ -20,7 +20,10 @@ _SHOWN = 12  # rows of a comparison
 
 def judge(
     program: Annotated[
-        str, typer.Argument(metavar="PROGRAM", help="The name of a program; see `ostinato programs`.")
+        str,
+        typer.Argument(
+            metavar="PROGRAM", help="A TIR text (.tir), or the name of a program; see `ostinato programs`."
+        ),
     ],
     candidate: Annotated[
         Path, typer.Argument(metavar="CANDIDATE.tasm", exists=True, readable=True, help="A block of TASM.")
@@ -36,7 +39,7 @@ def judge(
     """
     from ostinato.judge import Judge
 
-    function = find(functions_of(file), program, "PROGRAM")
+    function = function_of(program, file, "PROGRAM")
     text = read_text(candidate)
     with busy("judging"):
         own = Judge(function, seed=seed, tests=tests)

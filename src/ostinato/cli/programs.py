@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from ostinato.cli.common import Json, make_table, number, out, print_json, printable
+from ostinato.cli.common import Json, make_table, number, out, print_json, printable, read_text
 from ostinato.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,10 +18,10 @@ ProgramsFile = Annotated[
     Path | None,
     typer.Option(
         "--programs",
-        metavar="FILE.json",
+        metavar="FILE",
         exists=True,
         readable=True,
-        help="A programs file; else the 32 programs of the real build results.",
+        help="A programs file (.json) or a TIR text (.tir); else the 32 programs of the real build results and the corpus.",
     ),
 ]
 
@@ -60,14 +60,35 @@ def programs(
 
 
 def functions_of(file: Path | None) -> list[Function]:
-    """The functions of a programs file, or of the one that comes along.
+    """The functions of a programs file or a TIR text, or those that come along.
 
     Raises:
-        DamageError: it is no programs file.
+        DamageError: it is no programs file. UsageError: it is no TIR.
     """
-    from ostinato import data, judge
+    from ostinato import data, judge, tir
 
-    return judge.load_programs(data.programs_path() if file is None else file)
+    if file is not None and file.suffix == ".tir":
+        return [judge.of_tir(program) for program in tir.parse_many(read_text(file))]
+    if file is not None:
+        return judge.load_programs(file)
+    known = judge.load_programs(data.programs_path())
+    return [*known, *(judge.of_tir(program) for program in tir.corpus().values())]
+
+
+def function_of(program: str, file: Path | None, field: str) -> Function:
+    """The function of this name; or, where it is the path of a TIR text, the one in it.
+
+    Raises:
+        UsageError: there is none of this name, or the text holds several.
+    """
+    path = Path(program)
+    if file is not None or path.suffix != ".tir":
+        return find(functions_of(file), program, field)
+    found = functions_of(path)
+    if len(found) != 1:
+        names = ", ".join(function.name for function in found[:8])
+        raise UsageError(f"expected one function in {path}, got {len(found)}: name one of {names} and give the file with --programs", field)  # fmt: skip
+    return found[0]
 
 
 def _row(function: Function) -> dict[str, object]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,11 +25,11 @@ from ostinato.cli.common import (
 )
 from ostinato.cli.judge import input_dict
 from ostinato.cli.programs import ProgramsFile, functions_of
-from ostinato.errors import UsageError
+from ostinato.errors import OstinatoError, UsageError
 from ostinato.store import Records
 
 if TYPE_CHECKING:
-    from ostinato.judge import Finding
+    from ostinato.judge import Finding, Function
 
 _KINDS = ("wrongly valid", "wrongly invalid", "mispriced")
 
@@ -59,6 +61,8 @@ def reverify(
         raise UsageError("an archive never changes: --amend is for stores", "--amend")
     results = read(file)
     functions = functions_of(programs)
+    if file.is_dir():
+        functions += _stored(file, {function.tir_hash for function in functions})
     with bar_of("judging") as on_progress:
         report = judge.reverify(results, functions, seed=seed, strict=not own_tests, on_progress=on_progress)
     ids = results.ids.tolist() if isinstance(results, Records) else list(range(len(results)))
@@ -93,6 +97,31 @@ def reverify(
             )
     if report.findings and not amend:
         raise typer.Exit(1)
+
+
+def _stored(path: Path, known: set[bytes]) -> list[Function]:
+    """Functions whose TIR the store keeps, with the baseline that it keeps, if any; words about those that cannot be read."""
+    from ostinato import tir
+    from ostinato.judge import of_tir
+
+    found = []
+    with open_store(path) as store:
+        for program in store.programs:
+            if program.tir is None or program.tir_hash in known:
+                continue
+            try:
+                read_back = tir.from_bytes(program.tir, program.name or "program")
+            except OstinatoError as error:
+                err.print(f"the TIR of {program.tir_hash.hex()} is not read: {printable(str(error))}", markup=False, soft_wrap=True)  # fmt: skip
+                continue
+            function = of_tir(read_back)
+            if function.tir_hash != program.tir_hash:
+                err.print(f"the TIR of {program.tir_hash.hex()} has another hash", soft_wrap=True)
+                continue
+            found.append(
+                function if program.baseline is None else replace(function, baseline=program.baseline)
+            )
+    return found
 
 
 def _as_dict(finding: Finding, identity: int) -> dict[str, object]:

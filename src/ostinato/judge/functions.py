@@ -1,4 +1,4 @@
-"""What is judged: a program with its reference, its baseline and its argument types, from a programs file.
+"""What is judged: a program with its reference, its baseline and its argument types, from TIR or from a programs file.
 
 A programs file is JSON: a list of objects with `name`, `description`, `inputs` and
 `outputs` (numbers of words), `argument_types` (one for each input: a name, or its letter), `baseline` (lines of TASM), and, if
@@ -17,8 +17,8 @@ from typing import Any
 from ostinato.errors import DamageError, UsageError
 from ostinato.goldilocks import P
 from ostinato.judge.inputs import TYPES, Input, Reference
-from ostinato.judge.references import TasmReference
-from ostinato.tir import poseidon2
+from ostinato.judge.references import TasmReference, TirReference
+from ostinato.tir import Program, cid, lower, poseidon2
 from ostinato.triton.isa import DIGEST
 from ostinato.triton.parsing import ParseError
 
@@ -50,6 +50,23 @@ class Function:
     def types(self) -> tuple[str, ...]:
         """The types of its arguments."""
         return self.reference.types
+
+
+def of_tir(program: Program, *, tests: Sequence[Input] = ()) -> Function:
+    """A TIR program: its interpreter is the reference, its lowering the baseline, its content hash the name.
+
+    Raises:
+        UsageError: the program is wrong, see `tir.check`.
+    """
+    return Function(
+        name=program.name,
+        description=program.description,
+        tir_hash=cid(program),
+        reference=TirReference(program),
+        baseline=lower(program),
+        results=len(program.results),
+        tests=tuple(tests),
+    )
 
 
 def of_tasm(

@@ -100,9 +100,7 @@ def keeps_to(tokens: Iterable[tuple[int, int]], depth: int) -> bool:
         row = BY_OPCODE[opcode]
         if any(word in row.name for word in _LOOKS_ELSEWHERE):
             return False
-        takes = argument + 1 if row.argument == "register" else len(row.before.replace("_", "").split())
-        takes = argument if row.argument == "count" else takes
-        if takes > depth:
+        if row.reach(argument) > depth:
             return False
         depth += row.depth_change(argument)
     return True

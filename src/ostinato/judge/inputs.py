@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-BELOW = 16  # words under the arguments, which a candidate may neither use nor change
+from ostinato.tir.program import TYPES
 
-# field: any word. u32: below 2**32. bool: 0 or 1. address: of RAM. positive: a u32 that is not 0. any: a word that is often a u32
-TYPES = ("field", "u32", "bool", "address", "positive", "any")
+__all__ = ["BELOW", "TYPES", "Event", "Expected", "Input", "Reference"]
+
+BELOW = 16  # words under the arguments, which a candidate may neither use nor change
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +81,7 @@ class Reference(Protocol):
 
     def operations(self) -> frozenset[str]:
         """Names of the operations or instructions that occur."""
+
+    def steps(self) -> list[tuple[str, int]] | None:
+        """Instructions whose results have at least the degrees of its own, where it is a straight line of sums and
+        products; else None."""

@@ -282,8 +282,8 @@ class Judge:
         """A bound of the reference's degree; None where it is no polynomial of field words."""
         if not self._all_field:
             return None
-        steps = identity.steps_of_tokens(code_for([self.function.baseline]).tokens(0))
-        return identity.degree_of(steps, self._depth)
+        steps = self.function.reference.steps()
+        return None if steps is None else identity.degree_of(steps, self._depth)
 
     @property
     def _depth(self) -> int:

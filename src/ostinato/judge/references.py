@@ -1,4 +1,4 @@
-"""What a program means: for an input, what must be left; from TASM that is known to be right.
+"""What a program means: for an input, what must be left; from its TIR, or from TASM that is known to be right.
 
 Rule of this file: a block is judged as the job `call`, `halt`, the block, `return`.
 """
@@ -9,14 +9,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from ostinato.errors import UsageError
-from ostinato.goldilocks import P
 from ostinato.judge.inputs import Event, Expected, Input
-from ostinato.triton.isa import DIGEST, MIN_DEPTH
+from ostinato.tir.checking import check
+from ostinato.tir.interpreter import Result, interpret
+from ostinato.tir.program import Program as TirProgram
+from ostinato.triton.isa import BY_OPCODE, MIN_DEPTH
 from ostinato.triton.machine import Outcome, Step, run, trace
+from ostinato.triton.observing import addresses_of, comparisons_of
 from ostinato.triton.parsing import parse
 from ostinato.triton.program import Program
 
-_U32_END = 2**32
 _OVER, _OVER_WORDS = 2, 3  # the job's first instructions, `call` and `halt`, and their words
 
 
@@ -52,6 +54,13 @@ class TasmReference:
         """Names of the instructions that occur."""
         return self._names
 
+    def steps(self) -> list[tuple[str, int]] | None:
+        """Its instructions; whether these are sums and products is for `identity` to say."""
+        job = self.job
+        return [
+            (BY_OPCODE[job.opcodes[i]].name, job.arguments[i]) for i in range(_OVER, len(job.opcodes) - 1)
+        ]
+
     def run(self, given: Input) -> Expected:
         """What is left. Cost: 30 us; 10 us an instruction where it uses memory.
 
@@ -70,7 +79,7 @@ class TasmReference:
             if step.outcome is not None:
                 return self._expected(step.outcome, given, frozenset(touched)), events
             events += events_of(step)
-            touched.update(addresses_of(step))
+            touched.update(_touched_by(step))
         raise AssertionError("a trace ends with an outcome")
 
     def _expected(self, outcome: Outcome, given: Input, touched: frozenset[int]) -> Expected:
@@ -79,6 +88,70 @@ class TasmReference:
         if outcome.error in ("CycleLimit", "MemoryLimit"):
             raise UsageError(f"the block does not end: {outcome.error_message}", "baseline")
         return left_by(outcome, given, touched)
+
+
+# TIR's names for what has the degrees of an instruction, or of several
+_DEGREES = {"sub": ("add",), "neg": (), "ext_mul": ("xx_mul",), "comment": (), "return": ()}
+_SAME = {"push", "pop", "dup", "swap", "add", "mul"}
+
+
+class TirReference:
+    """A TIR program as what is right: its interpreter says what must be left.
+
+    Raises:
+        UsageError: the program is wrong, see `tir.check`.
+    """
+
+    def __init__(self, program: TirProgram) -> None:
+        self.program, self.types = check(program), program.types
+
+    def operations(self) -> frozenset[str]:
+        """Names of the operations that occur."""
+        return self.program.operations
+
+    def steps(self) -> list[tuple[str, int]] | None:
+        """Instructions whose results have at least the degrees of its own; None where it does something else."""
+        found: list[tuple[str, int]] = []
+        for op in self.program.body:
+            if op.name in _SAME:
+                found.append((op.name, op.arguments[0] if op.arguments else 0))
+            elif op.name in _DEGREES:
+                found += [(name, 0) for name in _DEGREES[op.name]]
+            else:
+                return None
+        return found
+
+    def run(self, given: Input) -> Expected:
+        """What is left. Cost: about 1 us an operation, 10 us for the call.
+
+        Raises:
+            UsageError: it stops the machine, or does not end.
+        """
+        return self._expected(self._result(given))
+
+    def observe(self, given: Input) -> tuple[Expected, list[Event]]:
+        """The same, and every comparison on the way."""
+        result = self._result(given)
+        events = [Event(one.site, one.kind, one.left, one.right, one.outcome) for one in result.comparisons]
+        return self._expected(result), events
+
+    def _result(self, given: Input) -> Result:
+        return interpret(self.program, **arguments_of(given))
+
+    def _expected(self, result: Result) -> Expected:
+        if result.halted:
+            raise UsageError("the block stops the machine: a block returns", self.program.name)
+        return Expected(
+            error=result.error,
+            stack=result.stack,
+            ram=result.ram,
+            touched=result.touched,
+            output=result.output,
+            public_used=result.public_used,
+            secret_used=result.secret_used,
+            digests_used=result.digests_used,
+            sponge=result.sponge,
+        )
 
 
 def arguments_of(given: Input) -> dict[str, Any]:
@@ -111,66 +184,11 @@ def left_by(outcome: Outcome, given: Input, touched: frozenset[int]) -> Expected
 def events_of(step: Step) -> list[Event]:
     """The comparisons that an instruction makes; a site is the word of the block that it stands at."""
     name, _, _ = step.instruction.partition(" ")
-    st = step.stack
     site = (step.ip - _OVER_WORDS,)
-
-    def event(kind: str, left: Sequence[int], right: Sequence[int], outcome: bool) -> Event:
-        return Event(site, kind, tuple(left), tuple(right), int(outcome))
-
-    def u32(*words: int) -> list[Event]:
-        return [event("u32", (word,), (_U32_END - 1,), word < _U32_END) for word in words]
-
-    def zero(word: int) -> Event:
-        return event("zero", (word,), (0,), word == 0)
-
-    match name:
-        case "eq":
-            return [event("eq", st[1:2], st[:1], st[0] == st[1])]
-        case "lt":
-            return [*u32(st[0], st[1]), event("lt", st[:1], st[1:2], st[0] < st[1])]
-        case "and" | "xor":
-            return u32(st[0], st[1])
-        case "div_mod":
-            return [*u32(st[0], st[1]), zero(st[1])]
-        case "pow":
-            return u32(st[1])
-        case "pop_count":
-            return u32(st[0])
-        case "log_2_floor":
-            return [*u32(st[0]), zero(st[0])]
-        case "merkle_step" | "merkle_step_mem":
-            return [*u32(st[5]), event("branch", (st[5] & 1,), (0,), bool(st[5] & 1))]
-        case "skiz":
-            return [event("branch", st[:1], (0,), st[0] != 0)]
-        case "recurse_or_return":
-            return [event("eq", st[5:6], st[6:7], st[5] == st[6])]
-        case "assert":
-            return [event("assert", st[:1], (1,), st[0] == 1)]
-        case "assert_vector":
-            left, right = st[:DIGEST], st[DIGEST : 2 * DIGEST]
-            return [event("assert_vector", left, right, left == right)]
-        case "invert":
-            return [zero(st[0])]
-    return []
+    found = comparisons_of(name, step.stack)
+    return [Event(site, kind, left, right, int(holds)) for kind, left, right, holds in found]
 
 
-def addresses_of(step: Step) -> set[int]:
-    """The addresses that an instruction reads or writes."""
+def _touched_by(step: Step) -> set[int]:
     name, _, argument = step.instruction.partition(" ")
-    st = step.stack
-    match name:
-        case "read_mem":
-            places = [st[0] - k for k in range(int(argument))]
-        case "write_mem":
-            places = [st[0] + k for k in range(int(argument))]
-        case "sponge_absorb_mem":
-            places = [st[0] + k for k in range(10)]
-        case "merkle_step_mem":
-            places = [st[7] + k for k in range(DIGEST)]
-        case "xx_dot_step":
-            places = [st[i] + k for i in (0, 1) for k in range(3)]
-        case "xb_dot_step":
-            places = [st[0], *(st[1] + k for k in range(3))]
-        case _:
-            places = []
-    return {place % P for place in places}
+    return addresses_of(name, int(argument) if argument.isdigit() else 0, step.stack)

@@ -57,6 +57,27 @@ class Instruction:
         """Words that the stack grows by, negative where it shrinks."""
         return self.delta * argument if self.argument == "count" else self.delta
 
+    def reach(self, argument: int = 1) -> int:
+        """Words of the stack that it looks at, from the top."""
+        if self.name == "recurse_or_return":
+            return 7  # st5 and st6
+        if self.argument == "register":
+            return argument + 1
+        count, first, between = 0, "", False
+        for word in self.before.split()[1:]:
+            if word == "..":  # x9 .. x0, v(n-1) .. v0: those between, and the last
+                between = True
+                continue
+            count += _index(first, argument) - _index(word, argument) if between else 1
+            first, between = word, False
+        return count
+
+
+def _index(word: str, argument: int) -> int:
+    """The index of a word in a picture: 9 of x9, argument - 1 of v(n-1)."""
+    index = word.lstrip("abcdefghijklmopqrstuvwxyz").strip("()")
+    return argument if index == "n" else argument - 1 if index == "n-1" else int(index)
+
 
 _U32 = "OpStackError.FailedU32Conversion"
 _PERMUTATION = 6  # rows of the hash table: the input and five rounds
