@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -85,12 +86,18 @@ def running(*arguments: object) -> Iterator[subprocess.Popen[bytes]]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         bufsize=0,
+        preexec_fn=_interruptible,
     )
     try:
         yield process
     finally:
         process.kill()
         process.communicate()
+
+
+def _interruptible() -> None:
+    """Ctrl-C ends the command even where whoever runs the tests in the background has it ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def ask(process: subprocess.Popen[bytes], line: bytes) -> bytes:

@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 
 import ostinato
-from ostinato import archive, judge, replay, store, testing, tir, triton
+from ostinato import archive, judge, online, replay, store, targets, testing, tir, triton
 
 SOURCE = Path(ostinato.__file__).parent
 MODULES = sorted(path for path in SOURCE.rglob("*.py") if "__pycache__" not in path.parts)
@@ -77,6 +77,47 @@ PUBLIC = {
         "td_priority",
     },
     store: {"Cursor", "Extra", "Keep", "Records", "Sealed", "Store", "Writer"},
+    online: {
+        "Decision",
+        "Evaluation",
+        "decide",
+        "evaluate",
+        "Beam",
+        "Builder",
+        "EditPolicy",
+        "Example",
+        "Features",
+        "Find",
+        "Folder",
+        "Found",
+        "Judged",
+        "Learner",
+        "Metrics",
+        "Moment",
+        "Policy",
+        "Pool",
+        "Proposals",
+        "Rule",
+        "RuleBook",
+        "RulePolicy",
+        "Study",
+        "Target",
+        "Task",
+        "Work",
+        "Worker",
+        "learn",
+    },
+    targets: {
+        "Best",
+        "TritonTarget",
+        "best",
+        "functions_in",
+        "held_out",
+        "is_straight",
+        "judged_again",
+        "keep",
+        "load",
+    },
     triton: {
         "BY_NAME",
         "ERRORS",
@@ -140,6 +181,7 @@ PUBLIC = {
         "of_tir",
         "reverify",
         "run_block",
+        "save_programs",
     },
     testing: {"FaultyFileSystem", "PowerLoss", "build_results", "instructions", "results"},
 }
@@ -289,6 +331,8 @@ LAYERS = [
     ["triton"],
     ["tir"],
     ["judge"],
+    ["online"],
+    ["targets"],
     [""],  # the package itself, which gives all of them their public names
     ["cli", "testing"],
 ]

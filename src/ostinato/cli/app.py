@@ -11,12 +11,14 @@ import typer
 from ostinato import __version__
 from ostinato.cli import (
     append,
+    best,
     check,
     compact,
     convert,
     demo,
     info,
     judge,
+    learn,
     merge,
     programs,
     reverify,
@@ -77,6 +79,12 @@ _VERBS: dict[str, Callable[..., None]] = {
     "judge": judge.judge,
     "reverify": reverify.reverify,
     "programs": programs.programs,
+    "learn": learn.learn,
+    "rules": learn.rules,
+    "policies": learn.policies,
+    "rollback": learn.rollback,
+    "best": best.best,
+    "optimize": best.optimize,
     "demo": demo.demo,
     "warm": warm.warm,
 }

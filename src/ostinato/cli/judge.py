@@ -66,6 +66,8 @@ def heights(own: Judge, text: str) -> tuple[int | None, int | None]:
 
 def as_dict(own: Judge, text: str, verdict: Verdict) -> dict[str, object]:
     """A verdict, for JSON."""
+    from ostinato.judge.functions import input_dict
+
     before, after = heights(own, text) if verdict.valid else (None, None)
     evidence = verdict.evidence
     return {
@@ -82,19 +84,6 @@ def as_dict(own: Judge, text: str, verdict: Verdict) -> dict[str, object]:
         "log2_error": None if evidence is None else evidence.log2_error,
         "input": None if verdict.given is None else input_dict(verdict.given),
         "unexercised": [[list(site), kind, outcome] for site, kind, outcome in own.coverage.missing],
-    }
-
-
-def input_dict(given: Input) -> dict[str, object]:
-    """An input as a programs file has its tests."""
-    return {
-        "args": list(given.arguments),
-        "below": list(given.below),
-        "ram": [[address, word] for address, word in given.ram.items()],
-        "public": list(given.public),
-        "secret": list(given.secret),
-        "digests": [list(digest) for digest in given.digests],
-        "sponge": None if given.sponge is None else list(given.sponge),
     }
 
 

@@ -23,7 +23,6 @@ from ostinato.cli.common import (
     printable,
     read,
 )
-from ostinato.cli.judge import input_dict
 from ostinato.cli.programs import ProgramsFile, functions_of
 from ostinato.errors import OstinatoError, UsageError
 from ostinato.store import Records
@@ -125,6 +124,8 @@ def _stored(path: Path, known: set[bytes]) -> list[Function]:
 
 
 def _as_dict(finding: Finding, identity: int) -> dict[str, object]:
+    from ostinato.judge.functions import input_dict
+
     verdict = finding.verdict
     return {
         "id": identity,

@@ -4,7 +4,7 @@ Importing it loads numpy alone; the kernels are loaded at the first judgement.
 """
 
 from ostinato.judge.covering import Coverage
-from ostinato.judge.functions import Function, load_programs, of_tasm, of_tir
+from ostinato.judge.functions import Function, load_programs, of_tasm, of_tir, save_programs
 from ostinato.judge.inputs import Event, Expected, Input, Reference
 from ostinato.judge.judge import Evidence, Judge, Verdict, Verdicts, judge, run_block
 from ostinato.judge.reasons import Reason
@@ -30,4 +30,5 @@ __all__ = [
     "of_tir",
     "reverify",
     "run_block",
+    "save_programs",
 ]

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ostinato.errors import DamageError, UsageError
+from ostinato.files import replace_file
 from ostinato.goldilocks import P
 from ostinato.judge.inputs import TYPES, Input, Reference
 from ostinato.judge.references import TasmReference, TirReference
@@ -129,6 +130,38 @@ def load_programs(path: str | Path) -> list[Function]:
                 error.cause, record=i, field=f"programs[{i}]{where}", source=str(file)
             ) from None
     return functions
+
+
+def save_programs(path: str | Path, functions: Sequence[Function]) -> None:
+    """Write a programs file, whole or not at all; `load_programs` reads it."""
+    rows = [
+        {
+            "name": one.name,
+            "description": one.description,
+            "tir_hash": one.tir_hash.hex(),
+            "inputs": len(one.types),
+            "outputs": one.results or 0,
+            "argument_types": list(one.types),
+            "baseline": list(one.baseline),
+            "tests": [input_dict(test) for test in one.tests],
+        }
+        for one in functions
+    ]
+    with replace_file(path) as file:
+        file.write(json.dumps(rows, indent=1).encode())
+
+
+def input_dict(given: Input) -> dict[str, object]:
+    """An input as a programs file has its tests."""
+    return {
+        "args": list(given.arguments),
+        "below": list(given.below),
+        "ram": [[address, word] for address, word in given.ram.items()],
+        "public": list(given.public),
+        "secret": list(given.secret),
+        "digests": [list(digest) for digest in given.digests],
+        "sponge": None if given.sponge is None else list(given.sponge),
+    }
 
 
 def _function(entry: Any) -> Function:

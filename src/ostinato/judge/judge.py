@@ -99,10 +99,7 @@ class Verdicts(Sequence[Verdict]):
             column.setflags(write=False)
         self.unexercised = judge.coverage.missing
         self._code, self._found, self._evidence = code, found, evidence
-        self._given: list[Input | None] = [
-            judge._input(int(k)) if reason > Reason.PARSE else None
-            for k, reason in zip(found.tests, found.reasons, strict=True)
-        ]
+        self._suite = judge._suite  # a test keeps its number; a suite that takes a further one is a new suite
         self._tests = len(judge._suite)
 
     def __len__(self) -> int:
@@ -117,7 +114,8 @@ class Verdicts(Sequence[Verdict]):
         error = self._code.errors.get(i)
         if reason == Reason.CRASH:
             error = ERRORS[int(self._found.errors[i])] or "InstructionPointerOverflow"
-        return Verdict(False, reason, error=error, given=self._given[i])
+        given = self._suite.tests[int(self._found.tests[i])][0] if reason > Reason.PARSE else None
+        return Verdict(False, reason, error=error, given=given)
 
     def __iter__(self) -> Iterator[Verdict]:
         return (self[i] for i in range(len(self)))
@@ -237,15 +235,15 @@ class Judge:
             found = self._suite.run(code, self._limit)
             for i in code.errors:
                 found.reasons[i], found.tests[i] = Reason.PARSE, -1
-            self._keep({int(k) for k in found.tests[found.reasons > Reason.PARSE]})
+            self._keep(np.unique(found.tests[found.reasons > Reason.PARSE]).tolist())
             evidence: dict[int, Evidence] = {}
             if confirm != "none":
                 self._confirm(code, found, evidence, confirm)
             return Verdicts(self, code, found, evidence)
 
-    def _keep(self, told: set[int]) -> None:
+    def _keep(self, told: Sequence[int]) -> None:
         """Remember the tests that told, and try them first from now on."""
-        for k in sorted(told):
+        for k in told:
             self._kept.setdefault(self._suite.tests[k][0])
             self._suite.to_front(k)
 
@@ -273,9 +271,6 @@ class Judge:
         self._suite.order[:] = [new, *order.tolist()]
         self._kept.setdefault(given)
         return new
-
-    def _input(self, k: int) -> Input:
-        return self._suite.tests[k][0]
 
     @cached_property
     def _degree(self) -> int | None:
