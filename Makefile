@@ -15,7 +15,7 @@ BENCH := .venv-bench/bin
 	@touch $@
 
 demo: .venv/ready
-	@$(BIN)/ostinato demo
+	@$(BIN)/ostinato learn learned --seconds 60
 
 test: .venv/ready
 	@$(BIN)/python -m pytest

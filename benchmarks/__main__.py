@@ -1,6 +1,6 @@
 """`make bench`: runs everything, prints it, and writes benchmarks/results/.
 
-`python -m benchmarks core`, `machine`, `replay` or `store` runs one of the four; `--quick` is small, for trying it out, and writes into a
+`python -m benchmarks core`, `learn`, `machine`, `replay` or `store` runs one of the five; `--quick` is small, for trying it out, and writes into a
 temporary folder instead.
 """
 
@@ -15,19 +15,19 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from benchmarks import core, machine, replay, store
+from benchmarks import core, learn, machine, replay, store
 
 RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("what", nargs="*", help="core, machine, store, replay; all when none is named")
+    parser.add_argument("what", nargs="*", help="core, learn, machine, store, replay; all when none is named")
     parser.add_argument("--quick", action="store_true", help="small and few, into a temporary folder")
     arguments = parser.parse_args()
     unknown = set(arguments.what) - set(BENCHMARKS)
     if unknown:
-        parser.error(f"expected core, machine, store or replay, got {', '.join(sorted(unknown))}")
+        parser.error(f"expected core, learn, machine, store or replay, got {', '.join(sorted(unknown))}")
     folder = Path(tempfile.mkdtemp(prefix="ostinato-bench-")) if arguments.quick else RESULTS
     folder.mkdir(exist_ok=True)
     for name in arguments.what or BENCHMARKS:
@@ -46,6 +46,11 @@ def say(text: str) -> None:
 def _core(quick: bool) -> dict[str, Any]:
     say("core: archive and buffer, about two minutes")
     return core.run(20_000, 2_000) if quick else core.run()
+
+
+def _learn(quick: bool) -> dict[str, Any]:
+    say("learn: " + ("" if quick else "about nine minutes"))
+    return learn.run(say, quick)
 
 
 def _machine(quick: bool) -> dict[str, Any]:
@@ -88,6 +93,7 @@ class Benchmark(NamedTuple):
 
 BENCHMARKS = {
     "core": Benchmark(core, "Archive and buffer", _core),
+    "learn": Benchmark(learn, "Learning from nothing", _learn),
     "machine": Benchmark(machine, "The Triton VM machine and the judge", _machine),
     "store": Benchmark(store, "The store beside LMDB and SQLite", _store),
     "replay": Benchmark(replay, "The replay buffer beside its peers", _replay),

@@ -12,7 +12,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from benchmarks import attempts, contenders, core, machine, records, replay, store, store_child
+from benchmarks import attempts, contenders, core, learn, machine, records, replay, store, store_child
 from benchmarks.reference import Replay
 
 from ostinato import Results, archive
@@ -20,8 +20,8 @@ from ostinato.store import Store
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-MODULES = {"core": core, "machine": machine, "replay": replay, "store": store}
-QUOTED = ("core", "machine", "replay", "store")
+MODULES = {"core": core, "learn": learn, "machine": machine, "replay": replay, "store": store}
+QUOTED = ("core", "learn", "machine", "replay", "store")
 TINY = store.Size(
     chunks=1, times=2, rounds=1, few=1, writers=2, written=1024, records=4096, journals=2, memory=(2048, 8192),
     segment_mib=1, many=8192, draws=5,

@@ -71,6 +71,7 @@ COMMANDS = [
     "tail",
 ]
 COMMANDS = sorted([*COMMANDS, "judge", "programs", "reverify", "run", "verify-copy", "warm"])
+COMMANDS = sorted([*COMMANDS, "best", "learn", "optimize", "policies", "rollback", "rules"])
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -86,6 +86,8 @@ def exercise(say: Callable[[str], None] = lambda part: None) -> None:
     _exercise_mapped(results)
     say("the machine and the judge")
     _exercise_machine()
+    say("the search")
+    _exercise_search()
     say("the store")
     with tempfile.TemporaryDirectory(prefix="ostinato-warm-") as folder:
         _exercise_store(Path(folder) / "store", record, results)
@@ -129,6 +131,32 @@ def _exercise_machine() -> None:
     triton.Tip5.permutation(range(16))
     triton.Tip5.hash10(range(10))
     judge.judge(judge.of_tasm("warm", ["addi 1"], ["field"]), [["push 1", "add"]], tests=2, confirm="none")
+
+
+def _exercise_search() -> None:
+    """What proposes candidates, leaves out repeats, ranks them and applies rules."""
+    from ostinato import data, online, targets
+
+    functions = judge.load_programs(data.programs_path())[:3]
+    target = targets.TritonTarget(functions)
+    policy = online.RulePolicy(target)
+    builder = online.Builder(target, policy, beam=256)
+    ids = target.vocabulary.word
+    for turn in range(6):
+        beam = builder.beam(turn % 3)
+        name = target.programs[beam.program].name
+        policy.learn(
+            [
+                online.Example(
+                    name,
+                    tuple(map(ids, one.parent)),
+                    tuple(map(ids, one.code)),
+                    one.parent_cycles,
+                    one.cycles,
+                )
+                for one in beam.steps
+            ]
+        )
 
 
 def _exercise_mapped(results: Results) -> None:
