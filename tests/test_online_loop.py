@@ -211,6 +211,10 @@ def test_a_rejected_policy_is_kept_and_named_and_the_active_one_stays(
     assert inside("rollback", folder).code == 2
     assert inside("rollback", folder, 9).code == 2
     assert inside("rollback", folder, 2, "--json").json == {"active": 2, "before": 1}
+    learner.turn(time.time())
+    while learner.turn(time.time()) is None:
+        own.turn()
+    assert store.catalog.version(3).parent == 2  # type: ignore[union-attr] - it learns on from what is at work
     assert inside("rollback", folder, "--json").json == {"active": 1, "before": 2}
 
 

@@ -340,3 +340,11 @@ def test_another_target_needs_no_stack(make):
         builder.beam()
     assert builder.pool.best(0)[1] == 3
     assert builder.pool.best(1)[1] == 4
+
+
+def test_a_rule_that_saves_nothing_is_not_widened_to_what_is_wrong(target):
+    book = RuleBook(target)
+    (rule,) = book.learn("p", ("push 0", "push 0"), ("push 0", "split"), 0)
+    assert (rule.general, rule.saved) == (True, 0)
+    for before, after in book.instances(rule):
+        assert target.check_rule(before, after) == 0

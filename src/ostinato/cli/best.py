@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ostinato.cli.common import Json, bar_of, err, number, out, print_json, printable, read_text
-from ostinato.cli.learn import Run, _need
+from ostinato.cli.learn import Run, need_run
 from ostinato.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def best(
     from ostinato import online, targets
     from ostinato.cli.programs import find
 
-    _need(folder)
+    need_run(folder)
     functions = targets.functions_in(folder)
     if program is not None:
         functions = [find(functions, program, "PROGRAM")]
@@ -82,7 +82,7 @@ def optimize(
     target = targets.TritonTarget([function])
     policy = online.RulePolicy(target)
     if run is not None:
-        _need(run)
+        need_run(run)
         active = online.Folder(run).active()
         if active is not None:
             policy.adopt(online.Folder(run).checkpoint(active))

@@ -234,7 +234,7 @@ def rules(
     from ostinato import online, targets
 
     own = online.Folder(folder)
-    _need(folder)
+    need_run(folder)
     active = own.active()
     found = []
     if active is not None:
@@ -275,7 +275,7 @@ def rollback(
     """
     from ostinato import online
 
-    _need(folder)
+    need_run(folder)
     own = online.Folder(folder)
     active = own.active()
     with own.store() as store:
@@ -301,7 +301,7 @@ def policies(folder: Run, json: Json = False) -> None:
     """The policies of a run: from how many records each learned, how many rules it has, and what the guard said of it."""
     from ostinato import online
 
-    _need(folder)
+    need_run(folder)
     own = online.Folder(folder)
     active = own.active()
     with own.store() as store:
@@ -331,6 +331,7 @@ def policies(folder: Run, json: Json = False) -> None:
     out.print(table)
 
 
-def _need(folder: Path) -> None:
+def need_run(folder: Path) -> None:
+    """Raises: UsageError: the folder is no run of `ostinato learn`."""
     if not (folder / "programs.json").exists():
         raise UsageError(f"{folder} is no run of `ostinato learn`", "DIR")

@@ -98,6 +98,15 @@ def _renumber(
 
 
 @kernel
+def _drawn_at(
+    rng: U64, tables: I32, kind: I32, need: I32, code: I64, place: Any, change: I32, first: Any
+) -> Any:
+    """A word for that place of the code, or -1."""
+    before = get(code, place - 1) if place else -1
+    return _drawn(rng, tables, kind, need, before, _depth_at(code, place, change, first))
+
+
+@kernel
 def _fill(
     rng: U64, code: I64, place: Any, count: Any, depth: Any, end: Any, exact: Any, tables: I32, kind: I32, need: I32,
     change: I32,
@@ -125,14 +134,7 @@ def _edit(
     """One edit in place; the new size, or -1 if it does not apply here."""
     if what == INSERT:
         place = _below(rng, size + 1)
-        token = _drawn(
-            rng,
-            tables,
-            kind,
-            need,
-            get(code, place - 1) if place else -1,
-            _depth_at(code, place, change, first),
-        )
+        token = _drawn_at(rng, tables, kind, need, code, place, change, first)
         if token < 0:
             return -1
         _open(code, size, place, 1)
@@ -173,14 +175,7 @@ def _edit(
     if what == DELETE:
         return _remove(code, size, place, 1)
     if what == REPLACE:
-        other = _drawn(
-            rng,
-            tables,
-            kind,
-            need,
-            get(code, place - 1) if place else -1,
-            _depth_at(code, place, change, first),
-        )
+        other = _drawn_at(rng, tables, kind, need, code, place, change, first)
         if other < 0:
             return -1
         put(code, place, other)
@@ -271,8 +266,7 @@ def _repair(
                     return size
     for _ in range(4):
         place = size if _below(rng, 2) else _below(rng, size + 1)
-        before = get(code, place - 1) if place else -1
-        token = _drawn(rng, tables, kind, need, before, _depth_at(code, place, change, first))
+        token = _drawn_at(rng, tables, kind, need, code, place, change, first)
         if token >= 0 and get(change, token) == -off:
             _open(code, size, place, 1)
             put(code, place, token)

@@ -72,7 +72,6 @@ class Learner:
         self._tasks = {task.tir_hash: task for task in target.programs}
         sampler = Proportional() if told.sampler is None else told.sampler
         self._held_out = None if told.held_out is None else told.held_out()
-        self._verified = 0
         self._history = store.replay(CAPACITY, sampler=sampler, seed=told.seed)
 
     def turn(self, now: float) -> int | None:
@@ -84,6 +83,9 @@ class Learner:
         if not due:
             return None
         self._last = now
+        if self.folder.active() != self._active:  # somebody rolled it back
+            self._active = self.folder.active()
+            self.policy = self._copy(self._active)
         old = self._drawn(records)
         examples = self._examples(records)
         before = len(self.policy.rules)
@@ -94,7 +96,6 @@ class Learner:
         self.policy.version = version
         self.policy.save(self.folder.checkpoint(version))
         ids = np.concatenate([records.ids, [] if old is None else old.ids]).astype(np.int64)
-        self._verified += int((records.valid & ~records.fallback_used).sum())
         decision = self._decide(version)
         metrics = {
             "rules": len(self.policy.rules),
@@ -141,7 +142,7 @@ class Learner:
             if one is not None:
                 policy.load(self.folder.checkpoint(one))
             found.append(evaluate(policy, self._held_out, seed=self._told.seed))
-        return decide(*found, phase_b=self._verified >= PHASE_B, seed=self._told.seed)
+        return decide(*found, phase_b=self._history.valid_count() >= PHASE_B, seed=self._told.seed)
 
     def _drawn(self, records: Records) -> Batch | None:
         """A tenth as many from history, before what is new joins it."""

@@ -186,7 +186,7 @@ class RuleBook:
         for varies in VARIATIONS:
             others = self._depths.instances(rule.before, rule.after, varies)
             asked = others[:1] + others[len(others) // 2 : len(others) // 2 + 1] + others[-1:]
-            if len(others) > 1 and all((self.saved(*other) or -1) == (rule.saved or -1) for other in asked):
+            if len(others) > 1 and all(self.saved(*other) == rule.saved for other in asked):
                 rule.varies.append(varies)
 
     def instances(self, rule: Rule) -> list[tuple[Words, Words]]:

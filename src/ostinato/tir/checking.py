@@ -11,9 +11,8 @@ from ostinato.errors import UsageError
 from ostinato.goldilocks import P
 from ostinato.tir.operations import BY_NAME, RANGES
 from ostinato.tir.program import TYPES, Op, Program, Subroutine
-from ostinato.triton.isa import BY_NAME as INSTRUCTIONS
 from ostinato.triton.isa import BY_OPCODE
-from ostinato.triton.parsing import ParseError, parse
+from ostinato.triton.parsing import LABEL_KEYWORDS, ParseError, parse
 
 MAX_NESTING = 64
 MAX_OPERATIONS = 1 << 20
@@ -88,7 +87,7 @@ class _Checker:
             self._function(one.name, one.body, one.takes, one.leaves)
 
     def _label(self, name: str, where: str) -> None:
-        if not NAME.fullmatch(name) or name in INSTRUCTIONS or name in ("hint", "error_id", "error_message"):
+        if not NAME.fullmatch(name) or name in LABEL_KEYWORDS:
             raise UsageError(
                 f"expected a name that is no instruction of the machine, got {name!r:.40}", where
             )

@@ -26,7 +26,7 @@ _DIGITS = re.compile(r"[0-9]+")
 _HINT_NAME = re.compile(r"[a-z_][a-z_0-9]*")
 _TYPE_NAME = re.compile(r"\**[^\W\d]\w*")
 _KEYWORDS = frozenset({*BY_NAME, "hint", "break", "error_id", "error_message"})
-_LABEL_KEYWORDS = _KEYWORDS - {"break"}
+LABEL_KEYWORDS = _KEYWORDS - {"break"}  # what no label may be
 
 _TOO_LONG = 64  # digits, beside leading zeros, of a number that is out of range anyway
 _ASSERTIONS = frozenset({"assert", "assert_vector"})
@@ -145,7 +145,7 @@ class _Parser:
                 found = _WORD.match(self._text, start)
                 if found is None or not _begins_label(found[0]):
                     raise self._error("a label", start)
-                if found[0] in _LABEL_KEYWORDS:
+                if found[0] in LABEL_KEYWORDS:
                     raise self._error("a label that is no instruction or keyword", start)
                 self._calls.append((len(self._opcodes), found[0], start))
                 at = found.end()
@@ -182,7 +182,7 @@ class _Parser:
         colon = self._blank(behind)
         if not self._text.startswith(":", colon):
             raise self._error("an instruction, or a label with `:` behind it", at)
-        if word in _LABEL_KEYWORDS:
+        if word in LABEL_KEYWORDS:
             raise self._error("a label that is no instruction or keyword", at)
         if word in self._labels:
             raise self._error("a label that is not taken", at)
