@@ -21,6 +21,7 @@ _ADDED = 24  # variants that a beam may put into the pool
 _SAMPLE = 4  # failures that a beam tells of
 _LOOKED_AT, _STEPS = 64, 3  # better children that are looked at, and told of
 _MEMORY = 0.97  # what a beam's past counts after the next
+_ELSEWHERE = 0.1  # of the weight of an own program, that of another builder's
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +70,27 @@ class Builder:
 
     Args:
         target, policy: who judges, who proposes. seed: of all that is drawn. beam: candidates at once.
-        pool: where parents come from and variants go.
+        pool: where parents come from and variants go. share: (which, of how many) builders this one is: each has its own programs,
+            which it chooses ten times as often as others', so that not all make the same attempts.
     """
 
     def __init__(
-        self, target: Target, policy: Policy, *, seed: int = 0, beam: int = BEAM, pool: Pool | None = None
+        self,
+        target: Target,
+        policy: Policy,
+        *,
+        seed: int = 0,
+        beam: int = BEAM,
+        pool: Pool | None = None,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         self.target, self.policy, self.beam_size = target, policy, beam
         self.rng = np.random.default_rng(seed)
         self.pool = Pool(target, self.rng) if pool is None else pool
         self.filter = Filter()
         self._progress = [_Progress() for _ in target.programs]
+        which, builders = share
+        self._own = np.where(np.arange(len(target.programs)) % builders == which, 1.0, _ELSEWHERE)
         self.judging_s = 0.0  # of the last beam
 
     def choose(self) -> int:
@@ -89,7 +100,7 @@ class Builder:
             return int(self.rng.integers(len(left)))
         rates = np.array([p.gains / p.efforts for p in self._progress])
         drawn = rates * self.rng.gamma(1.0, 1.0, len(rates)) + 0.02 * self.rng.gamma(1.0, 1.0, len(rates))
-        return int(np.argmax(np.where(left > 0, drawn * np.sqrt(left), -1.0)))
+        return int(np.argmax(np.where(left > 0, drawn * np.sqrt(left) * self._own, -1.0)))
 
     def beam(self, program: int | None = None, count: int | None = None) -> Beam:
         """One beam for a program, or for one that is chosen. Cost: some ms."""

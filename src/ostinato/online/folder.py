@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from ostinato.errors import DamageError
 from ostinato.files import replace_file
@@ -26,15 +28,19 @@ COLUMNS = {
     "judge_us": Extra("u4", default=0),
 }
 
+OBSERVERS = 64  # builders whose observations are kept
+KEPT_POLICIES = 16  # checkpoints beside the active one, and as many that were activated
+
 _POLICY = re.compile(r"([0-9]{6})\.json")
 
 
 class Folder:
-    """DIR/store, DIR/policies/NNNNNN.json, DIR/policies/active, DIR/policies/learner.json."""
+    """DIR/store, DIR/policies/NNNNNN.json, DIR/policies/active, DIR/policies/learner.json, DIR/observations/JOURNAL.json."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.policies = self.path / "policies"
+        self._observations = self.path / "observations"
 
     def store(self, *, create: bool = False) -> Store:
         """The store of attempts.
@@ -43,6 +49,7 @@ class Folder:
         """
         if create:
             self.policies.mkdir(parents=True, exist_ok=True)
+            self._observations.mkdir(exist_ok=True)
             return Store.open(self.path / "store", extras=COLUMNS)
         return Store.open(self.path / "store", create=False)
 
@@ -78,6 +85,47 @@ class Folder:
         """From now on builders use this one."""
         with replace_file(self.policies / "active") as file:
             file.write(f"{version}\n".encode())
+
+    def forget_policies(self, activated: Collection[int]) -> None:
+        """Delete checkpoints but the newest, the newest of those that were activated, and the active one."""
+        there = self.versions()
+        kept = {
+            *there[-KEPT_POLICIES:],
+            *[one for one in there if one in activated][-KEPT_POLICIES:],
+            self.active(),
+        }
+        for version in there:
+            if version not in kept:
+                self.checkpoint(version).unlink(missing_ok=True)
+
+    def note_observations(self, journal: int, observations: dict[str, Any]) -> None:
+        """What a builder has observed since it began; `journal` is its first one, whose number is never given again."""
+        with replace_file(self._observations / f"{journal:010}.json") as file:
+            file.write(json.dumps(observations).encode())
+
+    def observations(self) -> list[Any]:
+        """Of each builder, the latest of them last; what is no JSON is passed over, the oldest beyond `OBSERVERS` are deleted."""
+        paths = sorted(self._observations.glob("*.json"))
+        for path in paths[:-OBSERVERS]:
+            path.unlink(missing_ok=True)
+        found = []
+        for path in paths[-OBSERVERS:]:
+            try:
+                found.append(json.loads(path.read_bytes()))
+            except (OSError, ValueError):
+                continue
+        return found
+
+    def size_bytes(self) -> int:
+        """Of all files of the run."""
+        total = 0
+        for folder, _, names in os.walk(self.path):
+            for name in names:
+                try:
+                    total += os.lstat(os.path.join(folder, name)).st_size
+                except OSError:  # it has gone meanwhile
+                    continue
+        return total
 
     def seen(self) -> Cursor | None:
         """How far the learner has read; None where it has not begun, or its note is damaged, and it begins again."""

@@ -5,6 +5,7 @@ Rule of this file: both policies get the same programs, the same seeds and the s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -38,6 +39,11 @@ class Evaluation:
         """Of all attempts; None if there were none."""
         total = int(self.attempts.sum())
         return int(self.valid.sum()) / total if total else None
+
+    @property
+    def reduction(self) -> float | None:
+        """Of cycles, the geometric mean over programs with one cycle added on both sides; None without programs."""
+        return 1.0 - math.exp(-float(self.gains.mean())) if len(self.gains) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from ostinato.online.folder import Folder
 from ostinato.online.guard import PHASE_B, Decision, decide, evaluate
 from ostinato.online.policies import Example
 from ostinato.online.rule_policy import RulePolicy
-from ostinato.online.target import Target
+from ostinato.online.target import Numbers, Target
 from ostinato.online.working import MakeTarget, looked_after
 from ostinato.replay import Batch, Proportional, Sampler
 from ostinato.store import Records, Store
@@ -25,7 +25,8 @@ from ostinato.store import Records, Store
 TRIGGER, TRIGGER_S = 50, 86_400.0  # new results, or so long with at least one
 HISTORY = 0.1  # of what is new, as many from history
 CAPACITY = 1_000_000
-_EXAMPLES = 96  # better children that one finetune looks at
+_LOOKED_AT = 4096  # records whose parents one finetune looks up
+_EXAMPLES = 96  # better children that it learns from
 _POLL_S = 0.5
 
 Words = tuple[str, ...]
@@ -69,7 +70,7 @@ class Learner:
         self.policy = self._copy(self._active)
         self._cursor = self.folder.seen()
         self._last = time.time()
-        self._tasks = {task.tir_hash: task for task in target.programs}
+        self._numbers = Numbers(target.programs)
         sampler = Proportional() if told.sampler is None else told.sampler
         self._held_out = None if told.held_out is None else told.held_out()
         self._history = store.replay(CAPACITY, sampler=sampler, seed=told.seed)
@@ -89,6 +90,7 @@ class Learner:
         old = self._drawn(records)
         examples = self._examples(records)
         before = len(self.policy.rules)
+        self.policy.gather(self.folder.observations())
         self.policy.learn(examples)
         if old is not None:
             self._again(old)
@@ -96,7 +98,7 @@ class Learner:
         self.policy.version = version
         self.policy.save(self.folder.checkpoint(version))
         ids = np.concatenate([records.ids, [] if old is None else old.ids]).astype(np.int64)
-        decision = self._decide(version)
+        decision, reduction = self._decide(version)
         metrics = {
             "rules": len(self.policy.rules),
             "new_rules": len(self.policy.rules) - before,
@@ -105,6 +107,7 @@ class Learner:
             "guard": decision.reason,
             "validity": decision.validity[1],
             "gain": decision.gain,
+            "held_out_reduction": reduction,
         }
         number = self._store.catalog.record_finetune(
             record_ids=ids,
@@ -123,6 +126,9 @@ class Learner:
             self.policy = self._copy(self._active)
         self._cursor = records.cursor
         self.folder.note_seen(records.cursor)
+        self.folder.forget_policies(
+            {v.version for v in self._store.catalog.versions() if v.metrics.get("activated")}
+        )
         return version
 
     def _copy(self, version: int | None) -> RulePolicy:
@@ -132,17 +138,18 @@ class Learner:
             policy.load(self.folder.checkpoint(version))
         return policy
 
-    def _decide(self, version: int) -> Decision:
-        """Compare the new checkpoint with the active one on the held-out programs."""
+    def _decide(self, version: int) -> tuple[Decision, float | None]:
+        """Compare the new checkpoint with the active one on the held-out programs; the new one's reduction there."""
         if self._held_out is None:
-            return Decision(True, "there are no held-out programs", (None, None))
+            return Decision(True, "there are no held-out programs", (None, None)), None
         found = []
         for one in (self._active, version):
             policy = RulePolicy(self._held_out)
             if one is not None:
                 policy.load(self.folder.checkpoint(one))
             found.append(evaluate(policy, self._held_out, seed=self._told.seed))
-        return decide(*found, phase_b=self._history.valid_count() >= PHASE_B, seed=self._told.seed)
+        phase_b = self._history.valid_count() >= PHASE_B
+        return decide(*found, phase_b=phase_b, seed=self._told.seed), found[1].reduction
 
     def _drawn(self, records: Records) -> Batch | None:
         """A tenth as many from history, before what is new joins it."""
@@ -159,17 +166,21 @@ class Learner:
         found: dict[tuple[Words, Words], Example] = {}
         parents = records.extras["parent"]
         cycles = np.ma.filled(records.clock_cycles, 0)
-        for i in np.flatnonzero(records.valid & ~records.fallback_used).tolist():
-            one = self._example(records.tir_hash[i].tobytes(), tuple(records.generated_tasm[i]), int(cycles[i]), int(parents[i]))  # fmt: skip
+        programs = self._numbers.of(records.tir_hash)
+        usable = np.flatnonzero(records.valid & ~records.fallback_used & (programs >= 0))
+        for i in usable[-_LOOKED_AT:].tolist():
+            one = self._example(
+                int(programs[i]), tuple(records.generated_tasm[i]), int(cycles[i]), int(parents[i])
+            )
             if one is not None:
                 found.setdefault((one.before, one.after), one)
         best = sorted(found.values(), key=lambda one: one.cycles_after - one.cycles_before)
         return best[:_EXAMPLES]
 
-    def _example(self, tir_hash: bytes, after: Words, cycles: int, parent: int) -> Example | None:
-        task = self._tasks.get(tir_hash)
-        if task is None:
+    def _example(self, program: int, after: Words, cycles: int, parent: int) -> Example | None:
+        if program < 0:
             return None
+        task = self._target.programs[program]
         if parent < 0:
             before, cost = task.baseline, task.compiler_cycles
         else:
@@ -187,12 +198,13 @@ class Learner:
         """History: what still teaches something keeps its priority, what taught nothing loses half of it."""
         before = len(self.policy.rules)
         priorities = np.asarray(old.priority, np.float64).copy()
+        programs = self._numbers.of(np.asarray(old.tir_hash))
         for i in range(len(old)):
             record = old[i]
             if not record.valid or record.fallback_used or record.clock_cycles is None:
                 continue
             parent = int(old.extras["parent"][i])
-            one = self._example(record.tir_hash, tuple(record.generated_tasm), record.clock_cycles, parent)
+            one = self._example(int(programs[i]), tuple(record.generated_tasm), record.clock_cycles, parent)
             if one is not None:
                 self.policy.learn([one])
             if len(self.policy.rules) == before:

@@ -5,6 +5,7 @@ Rule of this file: it orders candidates and never says that one is right.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -83,3 +84,15 @@ class Ranking:
             self.taught = int(data["taught"])
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise DamageError(f"expected a ranking: {error}", field="ranking") from None
+
+    @classmethod
+    def mean(cls, features: Features, many: Sequence[Ranking]) -> Ranking:
+        """One for several that learned apart: each weight their mean by how much each has learned of it."""
+        out = cls(features)
+        evidence = np.array([one._squares for one in many])
+        total = evidence.sum(0)
+        known = total > 0
+        out._weights[known] = (evidence * [one._weights for one in many]).sum(0)[known] / total[known]
+        out._squares = evidence.max(0)  # as sure as the surest, so that it goes on learning as fast
+        out.taught = sum(one.taught for one in many)
+        return out

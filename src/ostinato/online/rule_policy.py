@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +71,7 @@ class RulePolicy:
         self._plain: dict[int, Grammar] = {}
         self._learned: dict[int, tuple[int, Grammar]] = {}
         self._patterns: _Patterns | None = None
+        self.observed: dict[tuple[Words, Words], tuple[int, int]] = {}  # by rule: right and wrong, here
 
     def propose(self, parents: Parents, count: int, rng: np.random.Generator) -> Proposals:
         """About so many: rules first, then edits. Cost: about 0.5 us a candidate, and some ms where many rules match."""
@@ -145,8 +147,11 @@ class RulePolicy:
         right = np.bincount(proposals.rule[made & judged.valid], minlength=size)
         wrong = np.bincount(proposals.rule[made & ~judged.valid], minlength=size)
         for i in np.flatnonzero(right + wrong).tolist():
-            self._patterns.rules[i].successes += int(right[i])
-            self._patterns.rules[i].failures += int(wrong[i])
+            rule = self._patterns.rules[i]
+            rule.successes += int(right[i])
+            rule.failures += int(wrong[i])
+            known = self.observed.get((rule.before, rule.after), (0, 0))
+            self.observed[rule.before, rule.after] = known[0] + int(right[i]), known[1] + int(wrong[i])
 
     def _credit(self, proposals: Proposals, judged: Judged, cycles: int) -> None:
         made = (proposals.how[:, None] >> np.arange(len(WEIGHTS))) & 1
@@ -170,6 +175,41 @@ class RulePolicy:
         if examples:
             self.version += 1
             self._patterns = None
+
+    def observations(self) -> dict[str, Any]:
+        """For JSON: what `observe` has counted, for a learner to `gather`."""
+        return {
+            "rules": [
+                [list(before), list(after), *counts] for (before, after), counts in self.observed.items()
+            ],
+            "ranking": self.ranking.as_dict(),
+            "edits": [self._gains.tolist(), self._efforts.tolist()],
+        }
+
+    def gather(self, many: Sequence[Any]) -> None:
+        """Take over what others have observed: how often each rule was right, their rankings' mean, what edits gained. What is no
+        such observation is passed over."""
+        counts: Counter[tuple[Words, Words, bool]] = Counter()
+        rankings, edits = [], []
+        for one in many:
+            try:
+                ranking = Ranking(self._target.features)
+                ranking.restore(one["ranking"])
+                rows = [
+                    (tuple(map(str, b)), tuple(map(str, a)), int(r), int(w)) for b, a, r, w in one["rules"]
+                ]
+                edits.append(_edits_of(one["edits"]))
+            except (DamageError, KeyError, TypeError, ValueError):
+                continue
+            rankings.append(ranking)
+            for before, after, right, wrong in rows:
+                counts[before, after, True] += max(0, right)
+                counts[before, after, False] += max(0, wrong)
+        if not rankings:
+            return
+        self.rules.tally({(b, a): (counts[b, a, True], counts[b, a, False]) for b, a, _ in counts})
+        self.ranking = Ranking.mean(self._target.features, rankings)
+        self._gains, self._efforts = (np.sum([one[k] for one in edits], axis=0) for k in (0, 1))
 
     def _grammar(self, program: int) -> Grammar:
         """What edits of this program put in, after what was good elsewhere."""
@@ -239,12 +279,10 @@ class RulePolicy:
             good = {str(name): tuple(map(str, words)) for name, (words, _) in data["good"].items()}
             good = {name: words for name, words in good.items() if all(word in known for word in words)}
             cycles = {name: int(data["good"][name][1]) for name in good}
-            gains, efforts = (np.array(one, np.float64) for one in data["edits"])
+            gains, efforts = _edits_of(data["edits"])
             version = int(data["version"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DamageError(f"expected a policy: {error!r:.200}", source=str(path)) from None
-        if not all(one.shape == self._base.shape and np.isfinite(one).all() for one in (gains, efforts)):
-            raise DamageError("expected a gain and an effort for each edit", field="edits", source=str(path))
         self.rules, self.ranking, self.version = rules, ranking, version
         self.good, self._cycles = good, cycles
         self._gains, self._efforts = gains, efforts
@@ -260,16 +298,24 @@ class RulePolicy:
         """
         other = RulePolicy(self._target)
         other.load(path)
-        self.rules, self.good, self._cycles, self.version = (
-            other.rules,
-            other.good,
-            other._cycles,
-            other.version,
-        )
+        self.rules, self.good, self._cycles = other.rules, other.good, other._cycles
+        self.version = other.version
+        self.observed = {said: counts for said, counts in self.observed.items() if said in self.rules}
         if not self.ranking.taught:
             self.ranking = other.ranking
         self._patterns = None
         self._learned.clear()
+
+
+def _edits_of(data: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(gains, efforts), one of each for every edit. Raises: ValueError."""
+    gains, efforts = (np.array(one, np.float64) for one in data)
+    if not all(
+        one.shape == (len(WEIGHTS),) and np.isfinite(one).all() and (one >= 0).all()
+        for one in (gains, efforts)
+    ):
+        raise ValueError("expected a gain and an effort for each edit")
+    return gains, efforts
 
 
 class _Patterns:

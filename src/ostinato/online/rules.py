@@ -16,8 +16,10 @@ from ostinato.online.target import Features, Target
 
 LONGEST = 16  # words of a rule's side before
 CONTEXT = 2  # words on each side that may join a window
+MOST = 2048  # rules in a book
 
 _REMEMBERED = 1 << 16  # checks
+_FORGOTTEN = 0.25  # of a book that is too full
 VARIATIONS = ("constant", "registers", "depths")
 
 Words = tuple[str, ...]
@@ -104,14 +106,15 @@ def windows(
 
 
 class RuleBook:
-    """Rules by what they say, and how they are found.
+    """Rules by what they say, and how they are found. Bounded: when it is full, the quarter that was of least use is forgotten.
 
     Args:
-        target: checks them.
+        target: checks them. most: rules that it holds.
     """
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, *, most: int = MOST) -> None:
         self._target = target
+        self._most = most
         self._rules: dict[tuple[Words, Words], Rule] = {}
         self._said: dict[tuple[Words, Words], Rule] = {}  # instances
         self._checked: dict[tuple[Words, Words], int | None] = {}
@@ -131,7 +134,33 @@ class RuleBook:
         own = self._rules.setdefault((rule.before, rule.after), rule)
         for said in self.instances(own):
             self._said.setdefault(said, own)
+        if len(self._rules) > self._most:
+            self._forget(own)
         return own
+
+    def _forget(self, last: Rule) -> None:
+        """What holds in general stays before what does not, then what was found or right more often, then what is newer."""
+        kept = list(self._rules.values())
+        use = [
+            (rule is last, rule.general, sum(rule.seen.values()) + rule.successes, i)
+            for i, rule in enumerate(kept)
+        ]
+        order = sorted(range(len(kept)), key=use.__getitem__)
+        gone = set(order[: max(1, int(_FORGOTTEN * len(kept)))])
+        self._rules = {(rule.before, rule.after): rule for i, rule in enumerate(kept) if i not in gone}
+        self._said = {}
+        for rule in self._rules.values():
+            for said in self.instances(rule):
+                self._said.setdefault(said, rule)
+
+    def tally(self, counts: Mapping[tuple[Words, Words], tuple[int, int]]) -> None:
+        """How often candidates that these rules made were valid, and not; others keep what they have."""
+        for said, (right, wrong) in counts.items():
+            if said in self._rules:
+                self._rules[said].successes, self._rules[said].failures = right, wrong
+
+    def __contains__(self, said: tuple[Words, Words]) -> bool:
+        return said in self._rules
 
     def saved(self, before: Words, after: Words) -> int | None:
         """Cycles saved if the rule holds in general, else None. Cost: a check by the target, once."""

@@ -34,6 +34,32 @@ class Task:
     depth: int = 0
 
 
+class Numbers:
+    """Programs by hash.
+
+    Args:
+        tasks: with hashes of 32 bytes, no two alike.
+    """
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        keys = _keys(np.array([list(task.tir_hash) for task in tasks], np.uint8).reshape(-1, 32))
+        self._order = np.argsort(keys)
+        self._keys = keys[self._order]
+
+    def of(self, hashes: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """i64[n]: the places in `tasks` of hashes u8[n, 32], -1 where there is none. Cost: O(n log tasks)."""
+        if not len(self._keys) or not len(hashes):
+            return np.full(len(hashes), -1, np.int64)
+        keys = _keys(hashes)
+        found = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        return np.where(self._keys[found] == keys, self._order[found], -1).astype(np.int64)
+
+
+def _keys(hashes: NDArray[np.uint8]) -> NDArray[np.bytes_]:
+    """All of one length, so that it does not matter that numpy leaves out zeros at the end."""
+    return np.ascontiguousarray(hashes).view("S32").reshape(-1)
+
+
 @dataclass(frozen=True, slots=True)
 class Judged:
     """Verdicts. valid bool[n], cycles i64[n] (0 where invalid), failure u8[n]: places in `Target.failures`."""

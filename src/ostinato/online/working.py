@@ -13,28 +13,34 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ostinato.errors import DamageError
 from ostinato.online.builder import BEAM, Beam, Builder, Found
 from ostinato.online.folder import Folder
 from ostinato.online.policies import EditPolicy, Policy
-from ostinato.online.pool import Code
+from ostinato.online.pool import SLACK, Code
 from ostinato.online.rule_policy import RulePolicy
-from ostinato.online.target import Target
+from ostinato.online.target import Numbers, Target
 from ostinato.result import BuildResult
 from ostinato.store import Records, Store, Writer
+from ostinato.store.layout import INDEX_BITS
+from ostinato.store.writer import ROTATE_BYTES
 
 LOOKS_S = 1.0  # between two looks at what others have found
+NOTES_S = 5.0  # between two notes of what this one has observed
 FAILURES = 0.1  # of beams, those that keep a failed candidate
 _IDS = 1 << 16  # codes whose record is remembered
+_TAKEN = 512  # records of a program that one look takes over
 
 MakeTarget = Callable[[], Target]
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a builder is told: the run's folder, the policy ("rules" or "edits"), its number and seed, candidates in a beam, and
-    when it ends: at a time (Unix seconds), or after so many attempts; None: never."""
+    """What a builder is told: the run's folder, the policy ("rules" or "edits"), its number and seed, candidates in a beam, when it
+    ends: at a time (Unix seconds), or after so many attempts; None: never. How many builders there are; when a journal is left for a
+    new one."""
 
     path: str
     policy: str
@@ -43,6 +49,8 @@ class Work:
     beam: int = BEAM
     until: float | None = None
     attempts: int | None = None
+    builders: int = 1
+    rotate_bytes: int = ROTATE_BYTES
 
 
 def policy_for(name: str, target: Target) -> Policy:
@@ -53,7 +61,8 @@ def policy_for(name: str, target: Target) -> Policy:
 def build(make_target: MakeTarget, work: Work) -> None:
     """A builder process: works until it is told to end, is killed, or its parent has gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started it ends it
-    with Folder(work.path).store() as store, store.writer(context={"builder": str(work.number), "policy": work.policy}) as writer:  # fmt: skip
+    said = {"builder": str(work.number), "policy": work.policy}
+    with Folder(work.path).store() as store, store.writer(said, rotate_bytes=work.rotate_bytes) as writer:
         own = Worker(make_target(), store, writer, work)
         while not own.done() and looked_after():
             own.turn()
@@ -73,12 +82,20 @@ class Worker:
         self._folder = Folder(work.path)
         self._policy = policy_for(work.policy, target)
         records = store.results()
-        self._builder = Builder(target, self._policy, seed=_seed(work, len(records)), beam=work.beam)
+        self._builder = Builder(
+            target,
+            self._policy,
+            seed=_seed(work, len(records)),
+            beam=work.beam,
+            share=(work.number, work.builders),
+        )
         self._rng = np.random.default_rng([work.seed, work.number, len(records), 1])
-        self._by_hash = {task.tir_hash: i for i, task in enumerate(target.programs)}
+        self._numbers = Numbers(target.programs)
         self._ids: dict[tuple[int, Code], int] = {}
         self._cursor = records.cursor
+        self._journal: int | None = None  # the first one that this builder has written
         self._looked = time.monotonic()
+        self._noted = self._looked - NOTES_S
         self.attempts = 0
         self.version = 0
         self._take(records)
@@ -98,24 +115,41 @@ class Worker:
         self.attempts += beam.attempts
         self._write(beam, spent)
         if time.monotonic() - self._looked >= LOOKS_S:
-            self._looked = time.monotonic()
-            records = self._store.results(self._cursor)
-            self._cursor = records.cursor
-            self._take(records)
-            self._take_policy()
+            self._look()
+
+    def _look(self) -> None:
+        """Take over what others have found, and say what this one has counted."""
+        self._looked = time.monotonic()
+        records = self._store.results(self._cursor)
+        self._cursor = records.cursor
+        self._take(records)
+        self._take_policy()
+        if isinstance(self._policy, RulePolicy) and self._journal is not None and self._due():
+            self._folder.note_observations(self._journal, self._policy.observations())
+
+    def _due(self) -> bool:
+        """Are its observations to be written again? They are some 100 KB."""
+        due = time.monotonic() - self._noted >= NOTES_S
+        if due:
+            self._noted = time.monotonic()
+        return due
 
     def _take(self, records: Records) -> None:
-        """Verified code that others found becomes parents."""
-        cycles = np.ma.filled(records.clock_cycles, 0)
+        """Verified code that others found becomes parents: of each program the newest that are cheap enough to be kept."""
+        programs = self._numbers.of(records.tir_hash)
+        cycles = np.ma.filled(records.clock_cycles, 0).astype(np.int64)
+        usable = records.valid & ~records.fallback_used & (programs >= 0)
+        least = np.array([self._builder.pool.best(i)[1] for i in range(len(self._target.programs))], np.int64)
+        np.minimum.at(least, programs[usable], cycles[usable])
+        chosen = np.flatnonzero(usable & (cycles <= least[programs] + SLACK))
         ids = records.ids
-        for i in np.flatnonzero(records.valid & ~records.fallback_used).tolist():
-            program = self._by_hash.get(records.tir_hash[i].tobytes())
+        for i in newest(programs[chosen], chosen, _TAKEN).tolist():
             words = records.generated_tasm[i]
-            if program is None or not all(word in self._target.vocabulary for word in words):
+            if not all(word in self._target.vocabulary for word in words):
                 continue
             code = tuple(self._target.vocabulary.ids(list(words)))
-            self._builder.pool.add(program, code, int(cycles[i]))
-            self._remember(program, code, int(ids[i]))
+            self._builder.pool.add(int(programs[i]), code, int(cycles[i]))
+            self._remember(int(programs[i]), code, int(ids[i]))
 
     def _take_policy(self) -> None:
         """The active policy, if it is another than before; one that cannot be read is left alone."""
@@ -190,9 +224,19 @@ class Worker:
             ),
             extras,
         )
+        if self._journal is None:
+            self._journal = identity >> INDEX_BITS
         if valid and not fallback:
             self._remember(program, code, identity)
         return identity
+
+
+def newest(groups: NDArray[np.int64], items: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Of items, which are in groups, the last `count` of each group, in their order. Cost: a sort."""
+    order = np.argsort(groups, kind="stable")
+    ends = np.searchsorted(groups[order], groups[order], side="right")
+    chosen = order[ends - np.arange(len(order)) <= count]
+    return items[np.sort(chosen)]
 
 
 def _seed(work: Work, records: int) -> int:
