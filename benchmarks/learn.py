@@ -51,8 +51,7 @@ def run(say: Callable[[str], None] = print, quick: bool = False) -> dict[str, An
     tried = failed = 0
     for function in functions:
         if best[function.name]:
-            given = draw(function.reference, inputs, np.random.default_rng(2026))
-            suite = Suite([(one, function.reference.run(one)) for one in given])
+            suite = Suite(draw(function.reference, inputs, np.random.default_rng(2026)))
             reasons = suite.run(
                 code_for([list(lines) for lines in sorted(best[function.name])]), 100_000
             ).reasons

@@ -33,14 +33,14 @@ def missing(lines: list[str], *types: str) -> list[tuple[str, int]]:
 @pytest.mark.parametrize("kind", TYPES)
 def test_arguments_stay_in_the_domain_of_their_type(kind: str) -> None:
     reference = TasmReference(["pop 3"], [kind] * 3)
-    for given in draw(reference, 200, rng()):
+    for given, _ in draw(reference, 200, rng()):
         assert all(fits(kind, word) for word in given.arguments)
         assert len(given.below) == BELOW
         assert len(set(given.below)) > 1
 
 
 def test_structured_arguments_come_first() -> None:
-    first = [given.arguments for given in draw(TasmReference(["pop 2"], ["field"] * 2), 60, rng())]
+    first = [given.arguments for given, _ in draw(TasmReference(["pop 2"], ["field"] * 2), 60, rng())]
     for plan in [(0, 0), (1, 1), (P - 1, P - 1), (0, 1), (1, 0), (2, 3), (2**32, 2**32)]:
         assert plan in first[:40]
     assert len(set(first)) > 50
@@ -54,7 +54,7 @@ def test_draws_are_the_same_for_the_same_generator() -> None:
 def test_memory_is_filled_from_zero_on_and_around_every_address_in_use() -> None:
     # it follows a pointer that it finds in memory
     reference = TasmReference(["read_mem 1", "pop 1", "read_mem 1", "pop 1"], ["address"])
-    for given in draw(reference, 40, rng()):
+    for given, _ in draw(reference, 40, rng()):
         expected = reference.run(given)
         near = {(a + d) % P for a in expected.touched for d in range(-8, 9)}
         near |= {(given.arguments[0] + d) % P for d in range(-16, 17)}
@@ -64,24 +64,39 @@ def test_memory_is_filled_from_zero_on_and_around_every_address_in_use() -> None
 
 def test_memory_holds_words_that_work_where_they_must_be_u32() -> None:
     reference = TasmReference(["read_mem 2", "pop 1", "and"], ["address"])
-    errors = [reference.run(given).error for given in draw(reference, 64, rng())]
+    errors = [expected.error for _, expected in draw(reference, 64, rng())]
     assert errors.count(None) > 40
     assert errors.count("OpStackError.FailedU32Conversion") > 0
 
 
 def test_inputs_are_as_long_as_they_are_read_and_now_and_then_too_short() -> None:
     reference = TasmReference(["read_io 5", "read_io 5", "divine 3", "merkle_step"], ["u32"] + ["field"] * 5)
-    drawn = [(given, reference.run(given)) for given in draw(reference, 64, rng())]
+    drawn = draw(reference, 64, rng())
     left = {len(given.public) - expected.public_used for given, expected in drawn if expected.error is None}
     assert left >= {0, 1, 4}
     assert any(expected.error is not None and expected.error.startswith("Empty") for _, expected in drawn)
 
 
+def test_what_comes_with_an_input_is_what_the_reference_leaves_of_it() -> None:
+    for lines, types in [
+        (["read_io 2", "divine 1"], ["u32"]),
+        (["read_mem 1", "write_mem 1"], ["address"]),
+        (["merkle_step"], ["field"] * 6),
+    ]:
+        reference = TasmReference(lines, types)
+        for given, expected in draw(reference, 64, rng()):
+            assert expected == reference.run(given)
+            assert (
+                expected.ram.items()
+                >= {a: w for a, w in given.ram.items() if a not in expected.touched}.items()
+            )
+
+
 def test_a_sponge_is_given_where_one_is_used() -> None:
     with_sponge = draw(TasmReference(["sponge_squeeze"], []), 20, rng())
     without = draw(TasmReference(["nop"], []), 20, rng())
-    assert {given.sponge is None for given in with_sponge} == {True, False}
-    assert {given.sponge is None for given in without} == {True}
+    assert {given.sponge is None for given, _ in with_sponge} == {True, False}
+    assert {given.sponge is None for given, _ in without} == {True}
 
 
 # Covering
@@ -135,7 +150,7 @@ class Magic:
 
 def test_words_in_memory_are_solved_for_too() -> None:
     reference = Magic()
-    coverage = covering.cover(reference, draw(reference, 8, rng()), rng())
+    coverage = covering.cover(reference, [given for given, _ in draw(reference, 8, rng())], rng())
     assert coverage.missing == []
     assert next(reference.observe(given)[1][0].outcome for given in coverage.inputs) == 1
 

@@ -44,7 +44,7 @@ def tests_for(reference: Reference, seed: int, count: int) -> tuple[list[Input],
     Cost: some hundred runs of the reference, at most some thousand.
     """
     rng = np.random.default_rng([seed, 0])
-    drawn = draw(reference, count, rng)
+    drawn = [given for given, _ in draw(reference, count, rng)]
     coverage = cover(reference, drawn, rng)
     return [*coverage.inputs, *drawn], coverage
 

@@ -43,14 +43,14 @@ def fit(kind: str, word: int) -> int:
     return word % P
 
 
-def draw(reference: Reference, count: int, rng: Rng) -> list[Input]:
-    """So many inputs for a reference.
+def draw(reference: Reference, count: int, rng: Rng) -> list[tuple[Input, Expected]]:
+    """So many inputs for a reference, with what it leaves of them.
 
     Cost: some runs of the reference each, so that RAM is filled where it looks and inputs are as long as it reads.
     """
     fixed = structured(reference.types)
     sponge = any("sponge" in name for name in reference.operations())
-    out = []
+    out: list[tuple[Input, Expected]] = []
     for k in range(count):
         if k < len(fixed) and k < (2 * count + 2) // 3:
             arguments = _addressed(fixed[k], reference.types, "apart", rng)
@@ -115,7 +115,9 @@ def _addressed(words: Sequence[int], types: Sequence[str], layout: str, rng: Rng
     return tuple(out)
 
 
-def complete(reference: Reference, arguments: tuple[int, ...], k: int, rng: Rng, sponge: bool) -> Input:
+def complete(
+    reference: Reference, arguments: tuple[int, ...], k: int, rng: Rng, sponge: bool
+) -> tuple[Input, Expected]:
     """An input with these arguments: words below, RAM and inputs as the reference needs them, some left over."""
     given = Input(
         arguments=arguments,
@@ -134,7 +136,8 @@ def complete(reference: Reference, arguments: tuple[int, ...], k: int, rng: Rng,
     if expected.error == "OpStackError.FailedU32Conversion" and expected.touched and k % 8:
         given = replace(given, ram={address: word % U32 for address, word in given.ram.items()})
         given, expected = _filled(reference, given, [], 1, rng)
-    return _trimmed(given, expected, k, rng)
+    trimmed, less = _trimmed(given, expected, k, rng)
+    return trimmed, reference.run(trimmed) if less else expected  # what is left over changes nothing
 
 
 def _words(count: int, rng: Rng) -> tuple[int, ...]:
@@ -177,8 +180,8 @@ def _ram_words(style: int, count: int, rng: Rng) -> list[int]:
     return [(word, word % U32, word % 20, edges[word % 31])[(word >> 16) % 4] for word in drawn]
 
 
-def _trimmed(given: Input, expected: Expected, k: int, rng: Rng) -> Input:
-    """Inputs as long as they are read, and some words more; now and then one less."""
+def _trimmed(given: Input, expected: Expected, k: int, rng: Rng) -> tuple[Input, bool]:
+    """Inputs as long as they are read, and some words more; now and then one less, and whether that is so."""
     extra = _number(rng, _LEFT_OVER + 1)
     if k % _SHORT == _SHORT - 1:
         extra = -1
@@ -187,4 +190,4 @@ def _trimmed(given: Input, expected: Expected, k: int, rng: Rng) -> Input:
         name: getattr(given, name)[: max(0, count + extra) if count else extra + 1]
         for name, count in used.items()
     }
-    return replace(given, **cut)
+    return replace(given, **cut), extra < 0 and any(used.values())

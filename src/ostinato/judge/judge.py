@@ -187,10 +187,11 @@ class Judge:
     def _further(self) -> Suite:
         """More inputs, for whoever would be a new best: drawn like the tests, and some from the whole field."""
         rng = np.random.default_rng([self.seed, 1])
-        given = draw(self.function.reference, FURTHER, rng)
-        given += [uniform(one, rng) for one in given[:UNIFORM]] if self._all_field else []
-        given += _combinations(given, self.function.types)
-        return Suite([(one, self.function.reference.run(one)) for one in given])
+        reference = self.function.reference
+        drawn = draw(reference, FURTHER, rng)
+        more = [uniform(one, rng) for one, _ in drawn[:UNIFORM]] if self._all_field else []
+        more += _combinations([*(one for one, _ in drawn), *more], self.function.types)
+        return Suite([*drawn, *((one, reference.run(one)) for one in more)])
 
     @property
     def _all_field(self) -> bool:

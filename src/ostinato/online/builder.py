@@ -16,6 +16,7 @@ from ostinato.online.pool import Code, Pool
 from ostinato.online.target import Judged, Target
 
 BEAM = 4096
+_FIRST = 256  # candidates of a program's first beam, doubled by each that gains nothing
 PARENTS = 24
 _ADDED = 24  # variants that a beam may put into the pool
 _SAMPLE = 4  # failures that a beam tells of
@@ -58,9 +59,9 @@ class Beam:
 
 @dataclass
 class _Progress:
-    """Of one program: beams, and gains and efforts that fade."""
+    """Of one program: beams in a row without a gain, and gains and efforts that fade."""
 
-    beams: int = 0
+    stalls: int = 0
     gains: float = 1.0
     efforts: float = 1.0
 
@@ -108,7 +109,7 @@ class Builder:
             program = self.choose()
         parents = self.pool.choose(program, PARENTS, self.rng)
         before = self.pool.best(program)[1]
-        made = self.policy.propose(parents, self.beam_size if count is None else count, self.rng)
+        made = self.policy.propose(parents, self._size(program) if count is None else count, self.rng)
         proposed = len(made)
         made = made.take(self.filter.new(program, made.tokens, made.offsets))
         begin = time.perf_counter()
@@ -120,7 +121,7 @@ class Builder:
         best = self._keep(program, judged, before, made, lists)
         gain = max(0, before - best.cycles) if best else 0
         own = self._progress[program]
-        own.beams += 1
+        own.stalls = 0 if gain else own.stalls + 1
         own.gains, own.efforts = own.gains * _MEMORY + gain, own.efforts * _MEMORY + 1.0
         failed = np.flatnonzero(~judged.valid)
         chosen = self.rng.choice(failed, min(_SAMPLE, len(failed)), replace=False) if len(failed) else failed
@@ -137,6 +138,10 @@ class Builder:
                 (made.code(i), lists[made.parent[i]], int(judged.failure[i])) for i in chosen.tolist()
             ),
         )
+
+    def _size(self, program: int) -> int:
+        """Small while it gains, since better parents are worth more than more candidates."""
+        return min(self.beam_size, _FIRST << min(self._progress[program].stalls, 16))
 
     def _steps(self, program: int, judged: Judged, made: Proposals, lists: list[Code]) -> list[Found]:
         passed = np.flatnonzero(judged.valid)

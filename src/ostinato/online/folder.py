@@ -117,15 +117,12 @@ class Folder:
         return found
 
     def size_bytes(self) -> int:
-        """Of all files of the run."""
-        total = 0
-        for folder, _, names in os.walk(self.path):
-            for name in names:
-                try:
-                    total += os.lstat(os.path.join(folder, name)).st_size
-                except OSError:  # it has gone meanwhile
-                    continue
-        return total
+        """Of all files of the run. Cost: some us a file."""
+        return _size_of(self.path)
+
+    def store_bytes(self) -> int:
+        """Of the files of its store."""
+        return _size_of(self.path / "store")
 
     def seen(self) -> Cursor | None:
         """How far the learner has read; None where it has not begun, or its note is damaged, and it begins again."""
@@ -138,3 +135,14 @@ class Folder:
         """The learner has read so far."""
         with replace_file(self.policies / "learner.json") as file:
             file.write(json.dumps({"cursor": cursor.to_json()}).encode())
+
+
+def _size_of(path: Path) -> int:
+    total = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(folder, name)).st_size
+            except OSError:  # it has gone meanwhile
+                continue
+    return total

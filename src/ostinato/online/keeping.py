@@ -1,0 +1,49 @@
+"""Keeping a run within its disk budget: records leave, the best of each program and the newest stay.
+
+Rule of this file: what the records that leave have counted is in the run's metrics before they leave; and nothing leaves that is the
+best that is known of a program.
+"""
+
+from __future__ import annotations
+
+import signal
+
+from ostinato.errors import OstinatoError
+from ostinato.online.folder import Folder
+from ostinato.store import Keep
+from ostinato.store.writer import ROTATE_BYTES
+
+DISK_BYTES = 2_000_000_000
+_FULL, _AFTER = (
+    0.5,
+    0.25,
+)  # of the budget: when records leave, and what stays; files are written anew before the old ones go
+_BEST = 16  # of each program
+_NEWEST = 1024  # and at least so many, which a learner may not have read
+
+
+def rotate_bytes(disk_bytes: int, builders: int) -> int:
+    """When a builder leaves its journal for a new one: records leave journals only once these are left."""
+    return max(1 << 16, min(ROTATE_BYTES, int(_AFTER * disk_bytes) // (2 * builders)))
+
+
+def is_full(folder: Folder, disk_bytes: int) -> bool:
+    """Is it time to `shrink`? Cost: a look at each file's size."""
+    return folder.size_bytes() > _FULL * disk_bytes
+
+
+def shrink(path: str, disk_bytes: int) -> None:
+    """A process: seal what nobody writes, and keep so many of the newest records that a quarter of the budget is left in use, and
+    of each program the best sixteen. If somebody else seals or compacts, it leaves that to them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started it ends it
+    folder = Folder(path)
+    with folder.store() as store:
+        records = len(store)
+        if not records:
+            return
+        each = folder.store_bytes() / records
+        newest = max(_NEWEST, int(_AFTER * disk_bytes / each))
+        try:
+            store.compact(Keep(newest=newest, best_per_program=_BEST))
+        except OstinatoError:
+            return
