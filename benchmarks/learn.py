@@ -22,7 +22,7 @@ from ostinato.judge import load_programs
 from ostinato.judge.code import code_for
 from ostinato.judge.drawing import draw
 from ostinato.judge.suite import Suite
-from ostinato.online.guard import interval
+from ostinato.online.statistics import interval
 
 SEEDS, SECONDS, INPUTS = 5, 60, 10_000
 GOAL = 170  # cycles after a minute

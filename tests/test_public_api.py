@@ -94,6 +94,7 @@ PUBLIC = {
         "Learner",
         "Metrics",
         "Moment",
+        "Verdict",
         "Policy",
         "Pool",
         "Proposals",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -29,10 +29,10 @@ from ostinato.errors import UsageError
 
 if TYPE_CHECKING:
     from ostinato.judge import Function
-    from ostinato.online import Moment
+    from ostinato.online import Moment, Verdict
     from ostinato.online.metrics import Metrics
 
-_SHOWN = 12  # finds in the live view
+_SHOWN, _VERDICTS = 12, 4  # finds and verdicts in the live view
 _QUIET_S = 10.0  # between two lines where nobody watches
 
 Run = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run of `ostinato learn`.")]
@@ -56,6 +56,13 @@ def learn(
         Literal["rules", "edits"], typer.Option(help="One that learns, or random edits alone.")
     ] = "rules",
     seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn.")] = 0,
+    disk_gb: Annotated[
+        float,
+        typer.Option(
+            min=0.1,
+            help="GB that the run's files may take. When half of it is full, old records leave; the best of each program stay.",
+        ),
+    ] = 2.0,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing until the end.")] = False,
     json: Json = False,
 ) -> None:
@@ -76,6 +83,7 @@ def learn(
         attempts=attempts,
         seed=seed,
         held_out=functools.partial(targets.held_out, str(folder)),
+        disk_bytes=int(disk_gb * 1e9),
     )
     last = _watch(moments, json, quiet)
     if last is None:
@@ -131,6 +139,7 @@ def _watch(moments: Iterator[Moment], json: bool, quiet: bool) -> Moment | None:
     """Show moments as they come; the last one, None if it was stopped before the first."""
     last = None
     told = -_QUIET_S
+    verdicts: list[Verdict] = []
     live = (
         Live(console=err, refresh_per_second=4, transient=True)
         if err.is_terminal and not (json or quiet)
@@ -142,11 +151,12 @@ def _watch(moments: Iterator[Moment], json: bool, quiet: bool) -> Moment | None:
             live.update(Text("starting builders ..."))
         for moment in moments:
             last = moment
+            verdicts = [*verdicts, *moment.verdicts][-_VERDICTS:]
             if json:
                 out.file.write(json_line(_as_dict(moment)).decode())
                 out.file.flush()
             elif live:
-                live.update(_view(moment))
+                live.update(_view(moment, verdicts))
             elif not quiet and moment.seconds - told >= _QUIET_S:
                 told = moment.seconds
                 err.print(_line(moment), markup=False, soft_wrap=True)
@@ -162,21 +172,28 @@ def _watch(moments: Iterator[Moment], json: bool, quiet: bool) -> Moment | None:
 def _line(moment: Moment) -> str:
     metrics = moment.metrics
     before, after = metrics.cycles
-    version = "none" if moment.active is None else str(moment.active)
+    held_out = None if moment.verdict is None else moment.verdict.reduction
     return (
         f"{moment.seconds:.0f} s: {number(metrics.attempts)} attempts, {percent(metrics.validity)} valid, "
         f"{metrics.improved} of {len(metrics.tasks)} programs improved, {number(before)} cycles are {number(after)} now "
-        f"({percent(metrics.reduction)} less, geometric mean), policy {version}"
+        f"({percent(metrics.reduction)} less, geometric mean; {percent(held_out)} on held-out programs in few attempts), "
+        f"policy {'none' if moment.active is None else moment.active}"
     )
 
 
-def _view(moment: Moment) -> Group:
+def _view(moment: Moment, verdicts: Sequence[Verdict]) -> Group:
     metrics = moment.metrics
-    rate = metrics.attempts / moment.seconds if moment.seconds else 0
+    rate = (metrics.attempts - moment.attempts_before) / moment.seconds if moment.seconds else 0
     lines = [
         Text(_line(moment)),
-        Text(f"{rate:,.0f} attempts/s, {percent(metrics.fallback_rate)} of beams without a valid candidate, {percent(metrics.duplicate_rate)} proposed twice, {number(metrics.records)} records"),
+        Text(f"{rate:,.0f} attempts/s, {percent(metrics.fallback_rate)} of beams without a valid candidate, {percent(metrics.duplicate_rate)} proposed twice; {number(metrics.records)} records, {moment.store_bytes / 1e6:,.1f} MB"),
     ]  # fmt: skip
+    lines += [
+        Text(
+            f"policy {one.version} {'goes to work' if one.activated else 'is rejected'}: {printable(one.reason)}"
+        )
+        for one in verdicts[-_VERDICTS:]
+    ]
     if moment.restarted:
         lines.append(Text(f"{moment.restarted} processes ended and were started again"))
     table = make_table("program", "before", "now", "code", text=("program",))
@@ -193,7 +210,18 @@ def _as_dict(moment: Moment) -> dict[str, Any]:
         "seconds": round(moment.seconds, 3),
         **moment.metrics.as_dict(),
         "active": moment.active,
+        "held_out_reduction": None if moment.verdict is None else moment.verdict.reduction,
         "restarted": moment.restarted,
+        "store_bytes": moment.store_bytes,
+        "verdicts": [
+            {
+                "version": one.version,
+                "activated": one.activated,
+                "guard": one.reason,
+                "held_out_reduction": one.reduction,
+            }
+            for one in moment.verdicts
+        ],
         "finds": [
             {
                 "program": find.program,
@@ -245,15 +273,23 @@ def rules(
         print_json([rule.as_dict() for rule in found])
         return
     table = make_table(
-        "saves", "general", "seen in", "before", "after", text=("general", "seen in", "before")
+        "saves",
+        "general",
+        "right",
+        "seen in",
+        "before",
+        "after",
+        text=("general", "right", "seen in", "before"),
     )
     for rule in found[:top]:
         names = sorted(rule.seen)
         where = ", ".join(names[:2]) + (f" +{len(names) - 2}" if len(names) > 2 else "")
+        tried = rule.successes + rule.failures
         varies = f"any {', '.join(rule.varies)}" if rule.varies else "yes"
         table.add_row(
             number(rule.saved),
             varies if rule.general else "no",
+            f"{number(rule.successes)} of {number(tried)}" if tried else "-",
             where,
             Text(code(rule.before)),
             Text(code(rule.after)),

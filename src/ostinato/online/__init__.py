@@ -7,7 +7,7 @@ from ostinato.online.builder import Beam, Builder, Found
 from ostinato.online.folder import Folder
 from ostinato.online.guard import Decision, Evaluation, decide, evaluate
 from ostinato.online.learner import Learner, Study
-from ostinato.online.loop import Moment, learn
+from ostinato.online.loop import Moment, Verdict, learn
 from ostinato.online.metrics import Find, Metrics
 from ostinato.online.policies import EditPolicy, Example, Policy, Proposals
 from ostinato.online.pool import Pool
@@ -40,6 +40,7 @@ __all__ = [
     "Study",
     "Target",
     "Task",
+    "Verdict",
     "Work",
     "Worker",
     "decide",

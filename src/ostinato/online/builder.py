@@ -42,7 +42,8 @@ class Beam:
     Attributes:
         program: its number. best: the best valid candidate, None if none was. improved: was it better than any before?
         steps: valid candidates that are better than their parents, those that differ least from them.
-        attempts, valid, duplicates: candidates that were judged, that were valid, that were not judged again.
+        attempts, valid, better, duplicates: candidates that were judged, that were valid, of these that cost less than the baseline,
+            that were not judged again.
         failures: candidates by place in `Target.failures`. sample: some that failed, (code, parent, failure).
     """
 
@@ -52,6 +53,7 @@ class Beam:
     steps: tuple[Found, ...]
     attempts: int
     valid: int
+    better: int
     duplicates: int
     failures: tuple[int, ...]
     sample: tuple[tuple[Code, Code, int], ...]
@@ -132,6 +134,9 @@ class Builder:
             steps=steps,
             attempts=len(made),
             valid=int(judged.valid.sum()),
+            better=int(
+                (judged.valid & (judged.cycles < self.target.programs[program].compiler_cycles)).sum()
+            ),
             duplicates=proposed - len(made),
             failures=tuple(np.bincount(judged.failure, minlength=len(self.target.failures)).tolist()),
             sample=tuple(

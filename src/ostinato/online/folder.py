@@ -23,6 +23,7 @@ COLUMNS = {
     "failure": Extra("u1", default=0),
     "attempts": Extra("u4", default=0),
     "valid_attempts": Extra("u4", default=0),
+    "better_attempts": Extra("u4", default=0),
     "duplicates": Extra("u4", default=0),
     "proposal_us": Extra("u4", default=0),
     "judge_us": Extra("u4", default=0),
@@ -35,11 +36,13 @@ _POLICY = re.compile(r"([0-9]{6})\.json")
 
 
 class Folder:
-    """DIR/store, DIR/policies/NNNNNN.json, DIR/policies/active, DIR/policies/learner.json, DIR/observations/JOURNAL.json."""
+    """DIR/store, DIR/policies/NNNNNN.json, DIR/policies/active, DIR/policies/learner.json, DIR/observations/JOURNAL.json,
+    DIR/metrics.json."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.policies = self.path / "policies"
+        self.metrics = self.path / "metrics.json"
         self._observations = self.path / "observations"
 
     def store(self, *, create: bool = False) -> Store:

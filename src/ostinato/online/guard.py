@@ -6,7 +6,6 @@ Rule of this file: both policies get the same programs, the same seeds and the s
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,12 +13,10 @@ from numpy.typing import NDArray
 
 from ostinato.online.builder import Builder
 from ostinato.online.policies import Policy
+from ostinato.online.statistics import interval
 from ostinato.online.target import Target
 
 MAY_FALL = 0.02  # of validity (stage 3's figure)
-PHASE_B = 100  # valid results that are no fallback, from which on cycles count, too (stage 3's figure)
-RESAMPLES = 1000
-_LEVEL = 0.95  # of the interval: worse is who lies below nothing with all of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +83,3 @@ def decide(active: Evaluation, candidate: Evaluation, *, phase_b: bool, seed: in
     if phase_b and high < 0:
         return Decision(False, f"it saves less: {found[0]:+.3f} [{low:+.3f}, {high:+.3f}] in log cycles", (old, new), *found)  # fmt: skip
     return Decision(True, f"validity {old:.1%} -> {new:.1%}, gain {found[0]:+.3f} [{low:+.3f}, {high:+.3f}]", (old, new), *found)  # fmt: skip
-
-
-def interval(values: Sequence[float] | NDArray[np.float64], seed: int = 0) -> tuple[float, float]:
-    """The bootstrap interval of a mean, 1,000 resamples, 95 %."""
-    values = np.asarray(values, np.float64)
-    drawn = np.random.default_rng(seed).integers(0, len(values), (RESAMPLES, len(values)))
-    low, high = np.quantile(values[drawn].mean(axis=1), [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
-    return float(low), float(high)

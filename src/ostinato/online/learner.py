@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ostinato.errors import EmptyBufferError
+from ostinato.errors import EmptyBufferError, UsageError
 from ostinato.online.folder import Folder
-from ostinato.online.guard import PHASE_B, Decision, decide, evaluate
+from ostinato.online.guard import Decision, decide, evaluate
+from ostinato.online.phases import PHASE_B
 from ostinato.online.policies import Example
 from ostinato.online.rule_policy import RulePolicy
 from ostinato.online.target import Numbers, Target
@@ -186,7 +187,7 @@ class Learner:
         else:
             try:
                 record = self._store.get(parent)
-            except KeyError:  # it was forgotten meanwhile
+            except UsageError:  # it has left the store meanwhile
                 return None
             before, cost = tuple(record.generated_tasm), record.clock_cycles or 0
         known = self._target.vocabulary

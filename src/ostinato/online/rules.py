@@ -16,7 +16,7 @@ from ostinato.online.target import Features, Target
 
 LONGEST = 16  # words of a rule's side before
 CONTEXT = 2  # words on each side that may join a window
-MOST = 2048  # rules in a book
+MOST = 1024  # rules in a book
 
 _REMEMBERED = 1 << 16  # checks
 _FORGOTTEN = 0.25  # of a book that is too full

@@ -175,6 +175,7 @@ class Worker:
         counts = {
             "attempts": beam.attempts,
             "valid_attempts": beam.valid,
+            "better_attempts": beam.better,
             "duplicates": beam.duplicates,
             "proposal_us": round(max(0.0, spent - judging) * 1e6),
             "judge_us": round(judging * 1e6),
