@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ostinato.online.target import Features, Target
 
-SLOTS = 256  # as in the kernel
+SLOTS, CHANGES = 256, 65  # as in the kernel
 REGISTERS = 16
 
 # of DELETE, INSERT, REPLACE, ARGUMENT, MOVE, EXCHANGE, WINDOW, CLOSE, TAKE, FRAGMENT, CROSS, SCRATCH, PAIR
@@ -53,12 +53,15 @@ class Grammar:
     Attributes:
         tables i32[1 + kinds, SLOTS], flat: words, as often as they shall come, by the kind of the word before (row 0: none).
         like_starts i64[words + 1], like: for each word those that differ from it in the argument.
+        mended i32[words, CHANGES], flat: for each word the first of those by which the stack grows by so many words more than
+            -CHANGES // 2, or -1.
         fragments, fragment_starts: pieces that are put in whole.
     """
 
     tables: NDArray[np.int32]
     like_starts: NDArray[np.int64]
     like: NDArray[np.int32]
+    mended: NDArray[np.int32]
     fragments: NDArray[np.int32]
     fragment_starts: NDArray[np.int64]
 
@@ -71,28 +74,30 @@ def spread(tokens: NDArray[np.int32], weights: NDArray[np.float64], slots: int =
 
 
 def plain_grammar(target: Target, program: int) -> Grammar:
-    """Words as `Target.alphabet` weighs them, whatever stands before."""
+    """Words as `Target.alphabet` weighs them, whatever stands before. Cost: some ms."""
     tokens, weights = target.alphabet(program)
-    kinds = int(target.features.kind.max()) + 1
-    return grammar_of(target, program, np.tile(spread(tokens, weights), 1 + kinds), [])
-
-
-def grammar_of(
-    target: Target, program: int, tables: NDArray[np.int32], fragments: Sequence[Sequence[int]]
-) -> Grammar:
-    """A grammar with these tables and fragments."""
-    tokens, _ = target.alphabet(program)
-    kind = target.features.kind
+    kind, change = target.features.kind, target.features.change
     groups: dict[int, list[int]] = {}
     for token in tokens.tolist():
         groups.setdefault(int(kind[token]), []).append(token)
     like = [[t for t in groups.get(int(kind[i]), ()) if t != i] for i in range(len(kind))]
-    return Grammar(
-        np.ascontiguousarray(tables, np.int32),
-        _starts(like),
-        _flat(like),
-        _flat(fragments),
-        _starts(fragments),
+    mended = np.full((len(kind), CHANGES), -1, np.int32)
+    for i, others in enumerate(like):
+        for other in reversed(others):
+            place = int(change[other]) + CHANGES // 2
+            if 0 <= place < CHANGES:
+                mended[i, place] = other
+    tables = np.tile(spread(tokens, weights), 2 + int(kind.max()))
+    return Grammar(tables, _starts(like), _flat(like), mended.reshape(-1), _flat([]), _starts([]))
+
+
+def taught_grammar(plain: Grammar, tables: NDArray[np.int32], fragments: Sequence[Sequence[int]]) -> Grammar:
+    """A program's grammar with other tables, and with fragments."""
+    return replace(
+        plain,
+        tables=np.ascontiguousarray(tables, np.int32),
+        fragments=_flat(fragments),
+        fragment_starts=_starts(fragments),
     )
 
 
@@ -160,6 +165,6 @@ def children(
     made = propose(
         parents.tokens, parents.starts, count, seed, weights, again, repair, parents.limit, parents.first, parents.last,
         grammar.tables, own.kind, own.change, own.need, own.register, own.skips, family.sibling, grammar.like_starts,
-        grammar.like, grammar.fragments, grammar.fragment_starts, out, offsets, parent, how,
+        grammar.like, grammar.mended, grammar.fragments, grammar.fragment_starts, out, offsets, parent, how,
     )  # fmt: skip
     return Children(out[: offsets[made]], offsets[: made + 1], parent[:made], how[:made])

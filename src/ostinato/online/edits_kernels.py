@@ -17,6 +17,7 @@ from ostinato.kernels import F64, I32, I64, U64, get, inlined, kernel, put, thre
 _TRIES = 6  # for a child whose depth is right
 _DRAWS = 6  # for a word that fits
 SLOTS = 256  # of a table of words
+CHANGES = 65  # of the depth by a word, those that are looked up: from -32 to 32
 
 
 @inlined
@@ -40,7 +41,7 @@ def _unit(rng: U64) -> Any:
     return np.float64(_next(rng) >> np.uint64(11)) * (1.0 / 9007199254740992.0)
 
 
-@kernel
+@inlined
 def _drawn(rng: U64, tables: I32, kind: I32, need: I32, before: Any, depth: Any) -> Any:
     """A word from the table of whatever word stands before (-1: none) that this depth allows, or -1."""
     row = 0 if before < 0 else 1 + np.int64(get(kind, before))
@@ -51,21 +52,21 @@ def _drawn(rng: U64, tables: I32, kind: I32, need: I32, before: Any, depth: Any)
     return -1
 
 
-@kernel
+@inlined
 def _depth_at(code: I64, place: Any, change: I32, depth: Any) -> Any:
     for k in range(place):
         depth += get(change, get(code, k))
     return depth
 
 
-@kernel
+@inlined
 def _remove(code: I64, size: Any, place: Any, count: Any) -> Any:
     for k in range(place, size - count):
         put(code, k, get(code, k + count))
     return size - count
 
 
-@kernel
+@inlined
 def _open(code: I64, size: Any, place: Any, count: Any) -> Any:
     """Room for so many words."""
     for k in range(size - 1, place - 1, -1):
@@ -73,7 +74,7 @@ def _open(code: I64, size: Any, place: Any, count: Any) -> Any:
     return size + count
 
 
-@kernel
+@inlined
 def _renumber(
     code: I64,
     start: Any,
@@ -97,7 +98,7 @@ def _renumber(
         above += get(change, token)
 
 
-@kernel
+@inlined
 def _drawn_at(
     rng: U64, tables: I32, kind: I32, need: I32, code: I64, place: Any, change: I32, first: Any
 ) -> Any:
@@ -106,7 +107,7 @@ def _drawn_at(
     return _drawn(rng, tables, kind, need, before, _depth_at(code, place, change, first))
 
 
-@kernel
+@inlined
 def _fill(
     rng: U64, code: I64, place: Any, count: Any, depth: Any, end: Any, exact: Any, tables: I32, kind: I32, need: I32,
     change: I32,
@@ -126,7 +127,7 @@ def _fill(
     return True
 
 
-@kernel
+@inlined
 def _edit(
     rng: U64, what: Any, code: I64, size: Any, limit: Any, first: Any, tables: I32, kind: I32, change: I32, need: I32,
     register: I32, sibling: I32, like_starts: I64, like: I32, fragments: I32, fragment_starts: I64,
@@ -245,25 +246,24 @@ def _edit(
     return size - 2
 
 
-@kernel
+@inlined
 def _repair(
-    rng: U64, code: I64, size: Any, off: Any, change: I32, like_starts: I64, like: I32, tables: I32, need: I32,
-    kind: I32, first: Any,
+    rng: U64, code: I64, size: Any, off: Any, change: I32, mended: I32, tables: I32, need: I32, kind: I32, first: Any,
 ) -> Any:  # fmt: skip
     """The depth is too large by `off`: change an argument, delete a word, or insert one; the new size."""
     if size and _below(rng, 4):
-        start = _below(rng, size) if _below(rng, 2) else size - 1
-        for step in range(size):
-            k = (start + size - step) % size
+        k = 1 + (_below(rng, size) if _below(rng, 2) else size - 1)
+        for _ in range(size):
+            k = k - 1 if k > 0 else size - 1
             token = get(code, k)
             delta = np.int64(get(change, token))
             if delta == off and _below(rng, 2):
                 return _remove(code, size, k, 1)
-            for at in range(get(like_starts, token), get(like_starts, token + 1)):
-                other = np.int64(get(like, at))
-                if get(change, other) == delta - off:
-                    put(code, k, other)
-                    return size
+            wanted = delta - off + CHANGES // 2
+            other = np.int64(get(mended, CHANGES * token + wanted)) if 0 <= wanted < CHANGES else -1
+            if other >= 0:
+                put(code, k, other)
+                return size
     for _ in range(4):
         place = size if _below(rng, 2) else _below(rng, size + 1)
         token = _drawn_at(rng, tables, kind, need, code, place, change, first)
@@ -274,7 +274,7 @@ def _repair(
     return size
 
 
-@kernel
+@inlined
 def _sound(code: I64, size: Any, first: Any, last: Any, change: I32, need: I32, skips: I32) -> Any:
     """Is the stack always deep enough, and in the end as deep as it must be, whatever is skipped?"""
     depth = first
@@ -294,7 +294,7 @@ def _sound(code: I64, size: Any, first: Any, last: Any, change: I32, need: I32, 
 def propose(
     tokens: I32, starts: I64, count: Any, seed: Any, weights: F64, again: Any, repair: Any, limit: Any, first: Any,
     last: Any, tables: I32, kind: I32, change: I32, need: I32, register: I32, skips: I32, sibling: I32,
-    like_starts: I64, like: I32, fragments: I32, fragment_starts: I64, out: I32, offsets: I64, parent: I64, how: I64,
+    like_starts: I64, like: I32, mended: I32, fragments: I32, fragment_starts: I64, out: I32, offsets: I64, parent: I64, how: I64,
 ) -> Any:  # fmt: skip
     """Children of tokens[starts[i] : starts[i + 1]], in turn; how many were made, at most `count`.
 
@@ -349,9 +349,11 @@ def propose(
                     break
             if size < 0 or size > room - 8:
                 continue
+            if size > limit + 1:  # no repair takes two words away
+                continue
             off = _depth_at(code, size, change, first) - last
             if off != 0 and _unit(rng) < repair:
-                size = _repair(rng, code, size, off, change, like_starts, like, tables, need, kind, first)
+                size = _repair(rng, code, size, off, change, mended, tables, need, kind, first)
             if size <= limit and _sound(code, size, first, last, change, need, skips):
                 for k in range(size):
                     put(out, at + k, np.int32(get(code, k)))

@@ -21,9 +21,9 @@ from ostinato.online.edits import (
     Grammar,
     Parents,
     children,
-    grammar_of,
     plain_grammar,
     spread,
+    taught_grammar,
 )
 from ostinato.online.filter import Filter
 from ostinato.online.policies import Example, Proposals, joined, read_json, without_rule, write_json
@@ -36,10 +36,10 @@ WEIGHTS = (5, 4, 8, 10, 8, 5, 18, 8, 8, 10, 5, 12, 5)
 _KNOWN = 0.75  # of an edit's weight, what follows from its gains so far
 _FADES = 0.999  # what a beam's past counts after the next
 _PRIOR = 1000.0  # attempts of each edit that are taken as given, with the mean gain
-_MORE = 8  # candidates that are proposed for each that is judged
+_MORE = 3  # candidates that are proposed for each that is judged
 _DRAWN = 0.1  # of those judged, what is drawn whatever the model says
 _KNOWS_NOTHING = 200  # verdicts before which the model is not asked
-_LEAST = 8192  # and at least so many, where few are judged at once
+_LEAST = 2048  # and at least so many, where few are judged at once
 _SHORTER = 0.7  # of those judged, what is shorter than the best
 _PLAIN = 0.5  # of edits from the fixed distribution, so that what was never seen can be found
 _MATCHES = 4096
@@ -78,9 +78,7 @@ class RulePolicy:
         made = self._by_rules(parents, int(self._share * count), rng)
         left = max(self._more * count, _LEAST) - sum(map(len, made))
         plain = int(_PLAIN * left) if self.good else left
-        if parents.program not in self._plain:
-            self._plain[parents.program] = plain_grammar(self._target, parents.program)
-        made.append(self._edits(parents, plain, self._plain[parents.program], rng))
+        made.append(self._edits(parents, plain, self._plain_of(parents.program), rng))
         if left > plain:
             made.append(self._edits(parents, left - plain, self._grammar(parents.program), rng))
         return self._worth(parents, joined(made), count, rng)
@@ -211,6 +209,11 @@ class RulePolicy:
         self.ranking = Ranking.mean(self._target.features, rankings)
         self._gains, self._efforts = (np.sum([one[k] for one in edits], axis=0) for k in (0, 1))
 
+    def _plain_of(self, program: int) -> Grammar:
+        if program not in self._plain:
+            self._plain[program] = plain_grammar(self._target, program)
+        return self._plain[program]
+
     def _grammar(self, program: int) -> Grammar:
         """What edits of this program put in, after what was good elsewhere."""
         known = self._learned.get(program)
@@ -247,7 +250,7 @@ class RulePolicy:
         )
         tables = np.concatenate([spread(tokens, row, SLOTS) for row in mixed])
         usable = [piece for piece, _ in pieces.most_common(4 * _PIECES) if allowed.issuperset(piece)]
-        return grammar_of(self._target, program, tables, usable[:_PIECES])
+        return taught_grammar(self._plain_of(program), tables, usable[:_PIECES])
 
     def save(self, path: str | Path) -> None:
         """As JSON."""
