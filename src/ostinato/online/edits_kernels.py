@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ostinato.kernels import F64, I32, I64, U64, get, inlined, kernel, put, threaded_kernel
+from ostinato.kernels import F64, I32, I64, U64, get, inlined, put, threaded_kernel
 
 # what an edit does; `weights` has one for each, in this order
 (
