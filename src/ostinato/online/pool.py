@@ -47,6 +47,11 @@ class Pool:
         cycles = min(self._levels[program])
         return self._levels[program][cycles][0], cycles
 
+    def cheapest(self, program: int, count: int) -> list[tuple[int, Code]]:
+        """(cycles, code) of so many, the cheapest first, of equals the first."""
+        levels = self._levels[program]
+        return [(cycles, code) for cycles in sorted(levels) for code in levels[cycles]][:count]
+
     def cycles(self, program: int, code: Code) -> int:
         """Of code that is kept."""
         return self._known[program][code]

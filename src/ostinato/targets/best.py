@@ -18,12 +18,17 @@ _TRIED = 8  # of the cheapest for each program
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """Code for a program: the baseline where nothing better is known. inputs: on so many it agreed with the reference."""
+    """Code for a program: the baseline where nothing better is known.
+
+    Attributes:
+        types: of the arguments; for words outside of these it may be wrong. inputs: on so many it agreed with the reference.
+    """
 
     name: str
     compiler_cycles: int
     clock_cycles: int
     generated_tasm: tuple[str, ...]
+    types: tuple[str, ...]
     inputs: int
 
 
@@ -66,7 +71,9 @@ def judged_again(function: Function, candidates: Sequence[tuple[int, tuple[str, 
             and verdict.clock_cycles < judge.baseline_cycles
         ):
             inputs = 0 if verdict.evidence is None else verdict.evidence.inputs
-            return Best(function.name, judge.baseline_cycles, verdict.clock_cycles, lines, inputs)
+            return Best(
+                function.name, judge.baseline_cycles, verdict.clock_cycles, lines, function.types, inputs
+            )
     return Best(
-        function.name, judge.baseline_cycles, judge.baseline_cycles, function.baseline, len(judge.inputs)
-    )
+        function.name, judge.baseline_cycles, judge.baseline_cycles, function.baseline, function.types, len(judge.inputs)
+    )  # fmt: skip
