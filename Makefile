@@ -10,7 +10,7 @@ BENCH := .venv-bench/bin
 	@test -d .venv || $(PYTHON) -m venv .venv
 	@echo "installing into .venv ..."
 	@$(BIN)/pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable . --group dev
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[report]" --group dev
 	@$(BIN)/ostinato warm
 	@touch $@
 

@@ -104,7 +104,7 @@ def test_every_folder_and_module_is_in_the_architecture() -> None:
     names |= {f"{p.name}/" for p in ROOT.iterdir() if p.name in {"tests", "benchmarks", ".ci"}}
     names |= {
         p.stem
-        for part in ("archive", "replay", "store", "triton", "tir", "judge", "online", "targets")
+        for part in ("archive", "replay", "store", "triton", "tir", "judge", "online", "targets", "report")
         for p in (source / part).glob("[a-z]*.py")
     }
     names = {n for n in names - {"py.typed"} if n == "vocabulary_kernels.py" or not n.endswith("_kernels")}

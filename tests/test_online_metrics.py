@@ -313,3 +313,17 @@ def test_intervals_hold_the_mean_and_shrink_with_more_programs() -> None:
     assert rate([1, 0, 3], [2, 0, 6]).value == 0.5
     assert rate([0], [0]).value is None
     assert median_reduction([0, 10, 20], [0, 5, 20]).value == 0.25
+
+
+def test_cycles_beyond_what_is_counted_are_no_gain(store: Store) -> None:
+    with store.writer() as writer:
+        writer.append(
+            BuildResult(
+                tir_hash=TASKS[0].tir_hash, generated_tasm=["add"], valid=True, clock_cycles=2**64 - 1, compiler_cycles=3,
+                fallback_used=False, timestamp=1, model_version=0,
+            ),
+            {"attempts": 1, "valid_attempts": 1},
+        )  # fmt: skip
+    metrics = Metrics(TASKS)
+    assert metrics.take(store.results()) == []
+    assert metrics.by_version()[0].geometric_mean.value is None

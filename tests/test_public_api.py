@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 
 import ostinato
-from ostinato import archive, judge, online, replay, store, targets, testing, tir, triton
+from ostinato import archive, judge, online, replay, report, store, targets, testing, tir, triton
 
 SOURCE = Path(ostinato.__file__).parent
 MODULES = sorted(path for path in SOURCE.rglob("*.py") if "__pycache__" not in path.parts)
@@ -119,6 +119,7 @@ PUBLIC = {
         "keep",
         "load",
     },
+    report: {"Snapshot", "snapshot", "write"},
     triton: {
         "BY_NAME",
         "ERRORS",
@@ -261,7 +262,19 @@ def test_the_types_are_shipped():
 
 # What an import costs
 
-HEAVY = ["numba", "llvmlite", "typer", "click", "rich", "plotille", "torch", "ray", "pyarrow", "sqlite3"]
+HEAVY = [
+    "numba",
+    "llvmlite",
+    "typer",
+    "click",
+    "rich",
+    "plotille",
+    "plotly",
+    "torch",
+    "ray",
+    "pyarrow",
+    "sqlite3",
+]
 
 
 def _loaded(program: str) -> list[str]:
@@ -334,6 +347,7 @@ LAYERS = [
     ["judge"],
     ["online"],
     ["targets"],
+    ["report"],
     [""],  # the package itself, which gives all of them their public names
     ["cli", "testing"],
 ]

@@ -91,7 +91,7 @@ def learn(
     if json:
         out.file.write(json_line(_as_dict(last) | {"done": True}).decode())
         return
-    _end(folder, last.metrics)
+    _end(folder, last.metrics, with_report=not quiet)
 
 
 def _prepare(folder: Path, programs: str | None) -> None:
@@ -234,7 +234,7 @@ def _as_dict(moment: Moment) -> dict[str, Any]:
     }
 
 
-def _end(folder: Path, metrics: Metrics) -> None:
+def _end(folder: Path, metrics: Metrics, *, with_report: bool) -> None:
     """What was found, and what to type next."""
     before, after = metrics.cycles
     table = make_table("program", "compiler", "found", "code", text=("program",))
@@ -249,6 +249,12 @@ def _end(folder: Path, metrics: Metrics) -> None:
         f"{number(before)} cycles as the compiler writes them, {number(after)} now; {number(metrics.attempts)} attempts, "
         f"{percent(metrics.validity)} of them valid"
     )
+    if with_report:
+        from ostinato.cli.report import written
+
+        page = written(folder)
+        if page is not None:
+            out.print(f"{page} shows the whole run in a browser,", markup=False, soft_wrap=True)
     out.print(
         f"`ostinato best {folder}` judges them again and prints them, `ostinato rules {folder}` says what was learned,"
     )

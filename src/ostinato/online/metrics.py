@@ -108,9 +108,12 @@ class Metrics:
         spent = np.empty(len(records), np.int64)
         spent[order] = before + np.cumsum(records.extras["attempts"][order].astype(np.int64))
         found = []
+        costs = np.ma.getdata(
+            records.clock_cycles
+        )  # once: the masked column is made anew each time it is asked for
         for i in self._better(records, programs, order).tolist():
             name = self.tasks[int(programs[i])].name
-            cycles, code = int(records.clock_cycles[i]), tuple(records.generated_tasm[i])
+            cycles, code = int(costs[i]), tuple(records.generated_tasm[i])
             find = Find(
                 name, self.best[name][0], cycles, code, int(records.timestamp[i]), int(records.model_version[i]), int(spent[i])
             )  # fmt: skip
@@ -125,7 +128,7 @@ class Metrics:
         """Places of records that are better than all before, in that order."""
         best = np.array([self.best[task.name][0] for task in self.tasks], np.int64)
         measured = records.valid & ~records.fallback_used & ~np.ma.getmaskarray(records.clock_cycles)
-        cycles = np.ma.filled(records.clock_cycles, 0).astype(np.int64)
+        cycles = np.minimum(np.ma.filled(records.clock_cycles, 0), NONE).astype(np.int64)
         order = order[measured[order]]
         order = order[cycles[order] < best[programs[order]]]
         chosen = [np.zeros(0, np.int64)]

@@ -65,7 +65,7 @@ class Tallies:
         ):
             flat[:, k] += np.bincount(cells[which], minlength=len(flat))
         measured = found & ~np.ma.getmaskarray(records.clock_cycles)
-        cycles = np.ma.filled(records.clock_cycles, 0)[measured].astype(np.int64)
+        cycles = np.minimum(np.ma.filled(records.clock_cycles, 0)[measured], NONE).astype(np.int64)
         np.minimum.at(self.best.reshape(-1), cells[measured], cycles)
         kinds = np.minimum(extras["failure"][failed].astype(np.int64), KINDS - 1)
         np.add.at(self.failures, (rows[failed], kinds), 1)
