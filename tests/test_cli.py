@@ -71,7 +71,7 @@ COMMANDS = [
     "tail",
 ]
 COMMANDS = sorted([*COMMANDS, "judge", "programs", "reverify", "run", "verify-copy", "warm"])
-COMMANDS = sorted([*COMMANDS, "best", "learn", "optimize", "policies", "rollback", "rules"])
+COMMANDS = sorted([*COMMANDS, "best", "learn", "optimize", "policies", "report", "rollback", "rules"])
 
 
 @pytest.mark.parametrize("command", COMMANDS)

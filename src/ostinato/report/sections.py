@@ -49,21 +49,18 @@ def headline(given: Snapshot) -> str:
     span = None if began is None or ended is None else ended - began
     cards = [
         (f"{number(own['baseline_cycles'])} → {number(own['best_cycles'])}", "cycles, as the compiler writes them and now"),
-        (_with_interval(figures["geometric_mean"]), "cycles saved, geometric mean over programs"),
+        (percent(figures["geometric_mean"]["value"]), "cycles saved, geometric mean over programs"),
         (f"{number(own['improved_programs'])} of {number(own['programs'])}", "programs improved"),
         (number(own["attempts"]), "attempts"),
-        (_with_interval(figures["validity"]), "of attempts valid"),
+        (percent(figures["validity"]["value"]), "of attempts valid"),
         (duration(span), f"from {moment(began)}"),
     ]  # fmt: skip
     return '<div class="cards">' + "".join(f"<div><b>{a}</b><span>{b}</span></div>" for a, b in cards) + "</div>"  # fmt: skip
 
 
-def _with_interval(estimate: dict[str, Any]) -> str:
+def _between(estimate: dict[str, Any]) -> str:
     value, low, high = (estimate[name] for name in ("value", "low", "high"))
-    if value is None:
-        return NOTHING
-    between = "" if low is None else f"95 % of resamples of the programs: {percent(low)} to {percent(high)}"
-    return f'<span title="{between}" style="all:unset">{percent(value)}</span>'
+    return percent(value) if low is None else f"{percent(value)}, between {percent(low)} and {percent(high)}"
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -99,6 +96,8 @@ def _goals(given: Snapshot) -> str:
     active = "none, edits alone or nothing learned yet" if given.active is None else f"version {given.active}"
     working = f"{duration(given.seconds_proposing)} of proposing and {duration(given.seconds_judging)} of judging, all builders together"
     more = [
+        ("cycles saved, geometric mean", _between(own["geometric_mean"])),
+        ("attempts valid", _between(own["validity"])),
         ("policy at work", active),
         ("builders' time", working),
         ("proposed twice", f"{percent(given.metrics['duplicate_rate'])} of proposals"),
@@ -106,6 +105,7 @@ def _goals(given: Snapshot) -> str:
     ]  # fmt: skip
     facts = table(("|", "|"), [(f'<span class="soft">{a}</span>', b) for a, b in more])
     goals = table(("target", "goal|num", "measured|num", "|"), rows)
+    said += " Ranges are 95 % bootstrap intervals over programs."
     return f'<p>{said}</p><div class="pair">{goals}{facts}</div>'
 
 
@@ -268,7 +268,8 @@ def _health(given: Snapshot) -> str:
         ("verdicts that contradict each other", conflicts),
         ("corrected, put aside", f"{number(own.amended)} records, {number(own.aside)} files"),
     ]  # fmt: skip
-    said = table(("|", "|"), [(f'<span class="soft">{a}</span>', b) for a, b in rows])
+    said = f"<p>What finding the records shows; <code>ostinato check {text(given.folder)}/store</code> reads every byte.</p>"
+    said += table(("|", "|"), [(f'<span class="soft">{a}</span>', b) for a, b in rows])
     said += "".join(f'<p class="problem">{text(one)}</p>' for one in given.problems)
     if own.contexts:
         writers = [
