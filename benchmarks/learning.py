@@ -41,9 +41,10 @@ POLICIES = {
 
 def run(say: Callable[[str], None] = print, quick: bool = False) -> dict[str, Any]:
     """All figures, as numbers."""
-    seeds, attempts, every, later = (2, 2000, 20, 2) if quick else (SEEDS, TRAINING, EVERY, LATER_BEAMS)
+    seeds, attempts, every = (2, 1500, 20) if quick else (SEEDS, TRAINING, EVERY)
+    first, later = (10, 2) if quick else (FIRST_BEAMS, LATER_BEAMS)
     held_out = straight(tir.HELD_OUT, every)
-    beams = [FIRST] * FIRST_BEAMS + [LATER] * later
+    beams = [FIRST] * first + [LATER] * later
     out: dict[str, Any] = {
         "machine": machine(),
         "programs": len(held_out),
@@ -51,10 +52,12 @@ def run(say: Callable[[str], None] = print, quick: bool = False) -> dict[str, An
         "baseline_cycles": sum(len(function.baseline) for function in held_out),
         "training_programs": len(straight(tir.TRAINING, every if quick else 1)),
         "grid": np.cumsum(beams).tolist(),
-        "beams": [[FIRST, FIRST_BEAMS], [LATER, later]],
+        "beams": [[FIRST, first], [LATER, later]],
     }
     with tempfile.TemporaryDirectory() as folder:
-        trained = _trainings(straight(tir.TRAINING, every if quick else 1), Path(folder), seeds, attempts, say)
+        trained = _trainings(
+            straight(tir.TRAINING, every if quick else 1), Path(folder), seeds, attempts, say
+        )
         out["trainings"] = [{**asdict(one), "checkpoint": None} for one in trained]
         target = TritonTarget(held_out)
         say(f"learning: inputs for {len(held_out)} held-out programs")

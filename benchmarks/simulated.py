@@ -6,9 +6,14 @@ over each policy at once; the same seed gives the same records, rules and polici
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
+import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +28,20 @@ from ostinato.targets import TritonTarget, is_straight
 
 END = 2**33  # a time (Unix seconds) by which anything new is due
 
-_work: Callable[[int], Any] | None = None  # what a forked process does
-
 
 class Remembering(TritonTarget):
     """What it said of a rule it says again: a check is the same whoever asks."""
 
     def __init__(self, functions: Sequence[Function]) -> None:
         super().__init__(functions)
-        self._said: dict[tuple[tuple[str, ...], tuple[str, ...]], int | None] = {}
+        self.said: dict[tuple[tuple[str, ...], tuple[str, ...]], int | None] = {}
 
     def check_rule(self, before: Sequence[str], after: Sequence[str]) -> int | None:
         """As `Target.check_rule`."""
         key = tuple(before), tuple(after)
-        if key not in self._said:
-            self._said[key] = super().check_rule(before, after)
-        return self._said[key]
+        if key not in self.said:
+            self.said[key] = super().check_rule(before, after)
+        return self.said[key]
 
 
 def straight(families: Sequence[str], every: int = 1) -> list[Function]:
@@ -109,16 +112,52 @@ def train(
 
 
 def in_children(work: Callable[[int], Any], count: int, processes: int = 2) -> Iterator[tuple[int, Any]]:
-    """(i, work(i)) for i in range(count), as they are done; each in a process of its own that is forked from this one."""
-    global _work
-    _work = work
-    with multiprocessing.get_context("fork").Pool(processes, maxtasksperchild=1) as pool:
-        yield from pool.imap_unordered(_call, range(count))
+    """(i, work(i)) for i in range(count), as they are done; each in a process of its own that is forked from this one.
+
+    Raises:
+        RuntimeError: one of them has failed, and how.
+    """
+    context = multiprocessing.get_context("fork")
+    waiting = iter(range(count))
+    running: dict[Connection, tuple[int, BaseProcess]] = {}
+    try:
+        while True:
+            for i in itertools.islice(waiting, processes - len(running)):
+                ours, theirs = context.Pipe(duplex=False)
+                process = context.Process(target=_child, args=(work, i, theirs), daemon=True)
+                with warnings.catch_warnings():  # threads of libraries, which hold nothing that a child needs
+                    warnings.simplefilter("ignore", DeprecationWarning)
+                    process.start()
+                theirs.close()
+                running[ours] = i, process
+            if not running:
+                return
+            for ready in wait(list(running)):
+                i, process = running.pop(ready)  # type: ignore[index]
+                yield i, _answer(ready, process)  # type: ignore[arg-type]
+    finally:
+        for _, process in running.values():
+            process.kill()
 
 
-def _call(i: int) -> tuple[int, Any]:
-    assert _work is not None
-    return i, _work(i)
+def _child(work: Callable[[int], Any], i: int, pipe: Connection) -> None:
+    try:
+        answer = True, work(i)
+    except Exception:
+        answer = False, traceback.format_exc()
+    pipe.send(answer)
+
+
+def _answer(pipe: Connection, process: BaseProcess) -> Any:
+    try:
+        good, value = pipe.recv()
+    except EOFError:
+        good, value = False, "it ended without an answer"
+    process.join()
+    pipe.close()
+    if not good:
+        raise RuntimeError(value)
+    return value
 
 
 def reduction(before: Sequence[int], after: Sequence[int]) -> float:
