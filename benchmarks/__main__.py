@@ -1,7 +1,7 @@
 """`make bench`: runs everything, prints it, and writes benchmarks/results/.
 
-`python -m benchmarks core`, `learn`, `machine`, `replay` or `store` runs one of the five; `--quick` is small, for trying it out, and writes into a
-temporary folder instead.
+`python -m benchmarks core` runs one of them, `learn/corpus` a part of one; each is written as soon as it is done. `--quick` is small,
+for trying it out, and writes into a temporary folder instead.
 """
 
 from __future__ import annotations
@@ -15,23 +15,32 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from benchmarks import core, learn, machine, replay, store
+from benchmarks import core, learn, learning, loop, machine, replay, replay_learning, store
 
 RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("what", nargs="*", help="core, learn, machine, store, replay; all when none is named")
+    names = [*BENCHMARKS, *(f"learn/{part}" for part in learn.PARTS)]
+    parser.add_argument("what", nargs="*", help=f"{', '.join(names)}; all when none is named")
     parser.add_argument("--quick", action="store_true", help="small and few, into a temporary folder")
+    parser.add_argument("--seeds", type=int, help="of learn and its parts, instead of 5, or 2 of ten minutes")
     arguments = parser.parse_args()
-    unknown = set(arguments.what) - set(BENCHMARKS)
+    unknown = set(arguments.what) - set(names)
     if unknown:
-        parser.error(f"expected core, learn, machine, store or replay, got {', '.join(sorted(unknown))}")
+        parser.error(f"expected some of {', '.join(names)}, got {', '.join(sorted(unknown))}")
+    if arguments.seeds is not None and arguments.seeds < 1:
+        parser.error("expected a seed or more")
     folder = Path(tempfile.mkdtemp(prefix="ostinato-bench-")) if arguments.quick else RESULTS
     folder.mkdir(exist_ok=True)
     for name in arguments.what or BENCHMARKS:
-        _write(folder, name, BENCHMARKS[name].run(arguments.quick))
+        one, _, part = name.partition("/")
+        if one == "learn":
+            for each in [part] if part else learn.PARTS:
+                _learn(folder, each, arguments.quick, arguments.seeds)
+        else:
+            _write(folder, name, BENCHMARKS[name].run(arguments.quick))
     print(f"written to {folder}")
 
 
@@ -48,9 +57,25 @@ def _core(quick: bool) -> dict[str, Any]:
     return core.run(20_000, 2_000) if quick else core.run()
 
 
-def _learn(quick: bool) -> dict[str, Any]:
-    say("learn: " + ("" if quick else "about nine minutes"))
-    return learn.run(say, quick)
+_LEARN_LASTS = {"minute": "seven minutes", "corpus": "a quarter of an hour", "long": "21 minutes"}
+
+
+def _learn(folder: Path, part: str, quick: bool, seeds: int | None) -> None:
+    """One part; the others stay as they are."""
+    say(f"learn/{part}" + ("" if quick or seeds else f": about {_LEARN_LASTS[part]}"))
+    path = folder / "learn.json"
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    _write(folder, "learn", learn.merged(before, part, learn.PARTS[part](say, quick, seeds)))
+
+
+def _learning(quick: bool) -> dict[str, Any]:
+    say("learning: trained policies on programs never seen" + ("" if quick else ", about 15 minutes"))
+    return learning.run(say, quick)
+
+
+def _loop(quick: bool) -> dict[str, Any]:
+    say("loop: the loop's speed" + ("" if quick else ", about three minutes"))
+    return loop.run(say, quick)
 
 
 def _machine(quick: bool) -> dict[str, Any]:
@@ -63,6 +88,11 @@ def _replay(quick: bool) -> dict[str, Any]:
     if quick:
         return replay.run((2_000, 20_000), alone=100_000, rules=20_000, rounds=2, seconds=0.02, say=say)
     return replay.run(say=say)
+
+
+def _replay_learning(quick: bool) -> dict[str, Any]:
+    say("replay_learning: replay in the loop" + ("" if quick else ", about 12 minutes"))
+    return replay_learning.run(say, quick)
 
 
 def _store(quick: bool) -> dict[str, Any]:
@@ -93,10 +123,13 @@ class Benchmark(NamedTuple):
 
 BENCHMARKS = {
     "core": Benchmark(core, "Archive and buffer", _core),
-    "learn": Benchmark(learn, "Learning from nothing", _learn),
+    "learn": Benchmark(learn, "Learning from nothing", lambda quick: learn.minute(say, quick)),
+    "learning": Benchmark(learning, "Programs that were never learned from", _learning),
+    "loop": Benchmark(loop, "The speed of the loop", _loop),
     "machine": Benchmark(machine, "The Triton VM machine and the judge", _machine),
     "store": Benchmark(store, "The store beside LMDB and SQLite", _store),
     "replay": Benchmark(replay, "The replay buffer beside its peers", _replay),
+    "replay_learning": Benchmark(replay_learning, "Replay in the loop", _replay_learning),
 }
 
 

@@ -12,7 +12,20 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from benchmarks import attempts, contenders, core, learn, machine, records, replay, store, store_child
+from benchmarks import (
+    attempts,
+    contenders,
+    core,
+    learn,
+    learning,
+    loop,
+    machine,
+    records,
+    replay,
+    replay_learning,
+    store,
+    store_child,
+)
 from benchmarks.reference import Replay
 
 from ostinato import Results, archive
@@ -20,7 +33,11 @@ from ostinato.store import Store
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-MODULES = {"core": core, "learn": learn, "machine": machine, "replay": replay, "store": store}
+MODULES = {
+    "core": core, "learn": learn, "learning": learning, "loop": loop, "machine": machine, "replay": replay,
+    "replay_learning": replay_learning, "store": store,
+}  # fmt: skip
+TAKEN = [name for name in MODULES if (RESULTS / f"{name}.json").exists()]
 QUOTED = ("core", "learn", "machine", "replay", "store")
 TINY = store.Size(
     chunks=1, times=2, rounds=1, few=1, writers=2, written=1024, records=4096, journals=2, memory=(2048, 8192),
@@ -64,7 +81,7 @@ def invented(rate: float = 1000.0) -> dict[str, object]:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", TAKEN)
 def test_the_committed_table_is_what_the_committed_figures_give(name: str) -> None:
     module: ModuleType = MODULES[name]
     text = (RESULTS / f"{name}.md").read_text(encoding="utf-8") if figures(name) else ""

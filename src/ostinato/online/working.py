@@ -75,9 +75,22 @@ def looked_after() -> bool:
 
 
 class Worker:
-    """One builder with its store."""
+    """One builder with its store.
 
-    def __init__(self, target: Target, store: Store, writer: Writer, work: Work) -> None:
+    Args:
+        clock: seconds, which say when it looks at what others have done; one of the caller's own makes runs the same again.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        store: Store,
+        writer: Writer,
+        work: Work,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
         self._target, self._store, self._writer, self._work = target, store, writer, work
         self._folder = Folder(work.path)
         self._policy = policy_for(work.policy, target)
@@ -94,7 +107,7 @@ class Worker:
         self._ids: dict[tuple[int, Code], int] = {}
         self._cursor = records.cursor
         self._journal: int | None = None  # the first one that this builder has written
-        self._looked = time.monotonic()
+        self._looked = clock()
         self._noted = self._looked - NOTES_S
         self.attempts = 0
         self.version = 0
@@ -114,12 +127,12 @@ class Worker:
         spent = time.perf_counter() - begin
         self.attempts += beam.attempts
         self._write(beam, spent)
-        if time.monotonic() - self._looked >= LOOKS_S:
+        if self._clock() - self._looked >= LOOKS_S:
             self._look()
 
     def _look(self) -> None:
         """Take over what others have found, and say what this one has counted."""
-        self._looked = time.monotonic()
+        self._looked = self._clock()
         records = self._store.results(self._cursor)
         self._cursor = records.cursor
         self._take(records)
@@ -129,9 +142,9 @@ class Worker:
 
     def _due(self) -> bool:
         """Are its observations to be written again? They are some 100 KB."""
-        due = time.monotonic() - self._noted >= NOTES_S
+        due = self._clock() - self._noted >= NOTES_S
         if due:
-            self._noted = time.monotonic()
+            self._noted = self._clock()
         return due
 
     def _take(self, records: Records) -> None:
