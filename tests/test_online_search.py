@@ -1,6 +1,7 @@
 """The search core of online learning: edits, filter, pool, rules, policies, builder."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -158,11 +159,28 @@ def test_the_filter_sees_a_repeat_within_a_batch():
     assert Filter(64).new(0, np.array([1, 2, 1, 2], np.int32), np.array([0, 2, 4])).tolist() == [True, False]
 
 
-def test_what_is_forgotten_is_new_again():
-    keeps, one = Filter(64), (np.array([1, 2], np.int32), np.array([0, 2]))
-    keeps.new(0, *one)
-    keeps.forget(0, *one, np.array([True]))
-    assert keeps.new(0, *one).tolist() == [True]
+def test_a_filter_may_ask_another_and_leaves_that_as_it_is():
+    keeps, batch = Filter(64), Filter(64)
+    keeps.new(0, np.array([1, 2], np.int32), np.array([0, 2]))
+    both = np.array([1, 2, 3, 4], np.int32), np.array([0, 2, 4])
+    assert batch.new(0, *both, keeps).tolist() == [False, True]
+    assert keeps.new(0, *both).tolist() == [False, True]
+
+
+def test_children_are_each_made_once_and_never_what_was_tried(target):
+    parents = Pool(target, rng()).choose(0, 8, rng())
+    tried = Filter()
+    seen: set[tuple[int, ...]] = set()
+    for seed in range(4):
+        asked = replace(parents, tried=tried)
+        weights = np.array(WEIGHTS) / sum(WEIGHTS)
+        made = children(asked, 2000, seed, plain_grammar(target, 0), Family.of(target.features), weights)
+        codes = [tuple(made.tokens[a:b].tolist()) for a, b in itertools.pairwise(made.offsets.tolist())]
+        assert len(codes) > 500
+        assert len(set(codes)) >= len(codes) - 30  # a table of 65,536 forgets a few
+        assert len(seen & set(codes)) <= 5
+        assert tried.new(0, made.tokens, made.offsets).sum() >= len(codes) - 30
+        seen |= set(codes)
 
 
 def test_the_filter_takes_powers_of_two_only():

@@ -6,7 +6,7 @@ Rule of this file: no files, no processes; the clock measures, and decides nothi
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -109,7 +109,7 @@ class Builder:
         """One beam for a program, or for one that is chosen. Cost: some ms."""
         if program is None:
             program = self.choose()
-        parents = self.pool.choose(program, PARENTS, self.rng)
+        parents = replace(self.pool.choose(program, PARENTS, self.rng), tried=self.filter)
         before = self.pool.best(program)[1]
         made = self.policy.propose(parents, self._size(program) if count is None else count, self.rng)
         proposed = len(made)

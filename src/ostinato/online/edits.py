@@ -13,15 +13,16 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from ostinato.online.filter import BATCH, Filter
 from ostinato.online.target import Features, Target
 
-SLOTS, CHANGES = 256, 65  # as in the kernel
+SLOTS = 256  # as in the kernel
 REGISTERS = 16
 
 # of DELETE, INSERT, REPLACE, ARGUMENT, MOVE, EXCHANGE, WINDOW, CLOSE, TAKE, FRAGMENT, CROSS, SCRATCH, PAIR
 WEIGHTS = (5, 4, 8, 10, 8, 5, 22, 8, 8, 0, 5, 10, 5)
 AGAIN = 0.45
-REPAIR = 0.8
+TURNS = 4  # edits that are tried for a child that is wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +52,20 @@ class Grammar:
     """From which words edits of a program choose.
 
     Attributes:
-        tables i32[1 + kinds, SLOTS], flat: words, as often as they shall come, by the kind of the word before (row 0: none).
+        tables i32[1 + kinds, SLOTS], flat: words, as often as they shall come, by the kind of the word before (row 0: none);
+            in each row those that need little of the stack first.
+        fitting i64[1 + kinds, depths], flat: how many of a row a depth allows, from 0 to one that allows all.
         like_starts i64[words + 1], like: for each word those that differ from it in the argument.
-        mended i32[words, CHANGES], flat: for each word the first of those by which the stack grows by so many words more than
-            -CHANGES // 2, or -1.
+        mend_starts, mend: those of them that also change the depth otherwise.
         fragments, fragment_starts: pieces that are put in whole.
     """
 
     tables: NDArray[np.int32]
+    fitting: NDArray[np.int64]
     like_starts: NDArray[np.int64]
     like: NDArray[np.int32]
-    mended: NDArray[np.int32]
+    mend_starts: NDArray[np.int64]
+    mend: NDArray[np.int32]
     fragments: NDArray[np.int32]
     fragment_starts: NDArray[np.int64]
 
@@ -76,29 +80,36 @@ def spread(tokens: NDArray[np.int32], weights: NDArray[np.float64], slots: int =
 def plain_grammar(target: Target, program: int) -> Grammar:
     """Words as `Target.alphabet` weighs them, whatever stands before. Cost: some ms."""
     tokens, weights = target.alphabet(program)
-    kind, change = target.features.kind, target.features.change
+    kind, change, need = target.features.kind, target.features.change, target.features.need
     groups: dict[int, list[int]] = {}
     for token in tokens.tolist():
         groups.setdefault(int(kind[token]), []).append(token)
     like = [[t for t in groups.get(int(kind[i]), ()) if t != i] for i in range(len(kind))]
-    mended = np.full((len(kind), CHANGES), -1, np.int32)
-    for i, others in enumerate(like):
-        for other in reversed(others):
-            place = int(change[other]) + CHANGES // 2
-            if 0 <= place < CHANGES:
-                mended[i, place] = other
-    tables = np.tile(spread(tokens, weights), 2 + int(kind.max()))
-    return Grammar(tables, _starts(like), _flat(like), mended.reshape(-1), _flat([]), _starts([]))
-
-
-def taught_grammar(plain: Grammar, tables: NDArray[np.int32], fragments: Sequence[Sequence[int]]) -> Grammar:
-    """A program's grammar with other tables, and with fragments."""
-    return replace(
-        plain,
-        tables=np.ascontiguousarray(tables, np.int32),
-        fragments=_flat(fragments),
-        fragment_starts=_starts(fragments),
+    mend = [[t for t in own if change[t] != change[i]] for i, own in enumerate(like)]
+    tables, fitting = _sorted(np.tile(spread(tokens, weights), 2 + int(kind.max())), need)
+    return Grammar(
+        tables, fitting, _starts(like), _flat(like), _starts(mend), _flat(mend), _flat([]), _starts([])
     )
+
+
+def taught_grammar(
+    plain: Grammar, target: Target, tables: NDArray[np.int32], fragments: Sequence[Sequence[int]]
+) -> Grammar:
+    """A program's grammar with other tables, and with fragments."""
+    tables, fitting = _sorted(tables, target.features.need)
+    return replace(
+        plain, tables=tables, fitting=fitting, fragments=_flat(fragments), fragment_starts=_starts(fragments)
+    )
+
+
+def _sorted(
+    tables: NDArray[np.int32], need: NDArray[np.int32]
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Tables whose rows begin with what needs little of the stack, and how many of a row each depth allows."""
+    rows = tables.reshape(-1, SLOTS)
+    rows = np.take_along_axis(rows, np.argsort(need[rows], axis=1, kind="stable"), 1)
+    fitting = [(need[rows] <= depth).sum(1) for depth in range(int(need.max()) + 1)]
+    return np.ascontiguousarray(rows, np.int32).reshape(-1), np.array(fitting, np.int64).T.reshape(-1)
 
 
 def _starts(lists: Sequence[Sequence[int]]) -> NDArray[np.int64]:
@@ -116,6 +127,7 @@ class Parents:
     Attributes:
         program: its number. tokens i32[n], starts i64[parents + 1]. limit: words that a child may have.
         first, last: the depth of the stack before and after.
+        tried: what was judged already; None: nothing.
     """
 
     program: int
@@ -124,6 +136,7 @@ class Parents:
     limit: int
     first: int
     last: int
+    tried: Filter | None = None
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -153,18 +166,21 @@ def children(
     family: Family,
     weights: NDArray[np.float64],
     again: float = AGAIN,
-    repair: float = REPAIR,
+    batch: Filter | None = None,
 ) -> Children:
-    """At most so many children, of each parent in turn; the same for the same seed. Cost: about 0.3 us a child."""
+    """At most so many children, each once, none that was tried or that `batch` knows, which gets to know them; the same for the same
+    seed. Cost: about 0.3 us a child."""
     from ostinato.online.edits_kernels import propose
 
+    batch = Filter(BATCH) if batch is None else batch
     out = np.empty(count * max(1, parents.limit), np.int32)
     offsets = np.zeros(count + 1, np.int64)
     parent, how = np.zeros(count, np.int64), np.zeros(count, np.int64)
     own = family.features
     made = propose(
-        parents.tokens, parents.starts, count, seed, weights, again, repair, parents.limit, parents.first, parents.last,
-        grammar.tables, own.kind, own.change, own.need, own.register, own.skips, family.sibling, grammar.like_starts,
-        grammar.like, grammar.mended, grammar.fragments, grammar.fragment_starts, out, offsets, parent, how,
+        parents.tokens, parents.starts, count, TURNS * count, seed, weights, again, parents.limit, parents.first,
+        parents.last, grammar.tables, grammar.fitting, own.kind, own.change, own.need, own.register, own.skips, family.sibling,
+        grammar.like_starts, grammar.like, grammar.mend_starts, grammar.mend, grammar.fragments,
+        grammar.fragment_starts, parents.program, (parents.tried or batch).table, batch.table, out, offsets, parent, how,
     )  # fmt: skip
     return Children(out[: offsets[made]], offsets[: made + 1], parent[:made], how[:made])

@@ -14,10 +14,8 @@ from ostinato.kernels import F64, I32, I64, U64, get, inlined, put, threaded_ker
 (
     DELETE, INSERT, REPLACE, ARGUMENT, MOVE, EXCHANGE, WINDOW, CLOSE, TAKE, FRAGMENT, CROSS, SCRATCH, PAIR, EDITS,
 ) = range(14)  # fmt: skip
-_TRIES = 6  # for a child whose depth is right
 _DRAWS = 6  # for a word that fits
 SLOTS = 256  # of a table of words
-CHANGES = 65  # of the depth by a word, those that are looked up: from -32 to 32
 
 
 @inlined
@@ -42,14 +40,12 @@ def _unit(rng: U64) -> Any:
 
 
 @inlined
-def _drawn(rng: U64, tables: I32, kind: I32, need: I32, before: Any, depth: Any) -> Any:
+def _drawn(rng: U64, tables: I32, fitting: I64, kind: I32, before: Any, depth: Any) -> Any:
     """A word from the table of whatever word stands before (-1: none) that this depth allows, or -1."""
     row = 0 if before < 0 else 1 + np.int64(get(kind, before))
-    for _ in range(_DRAWS):
-        token = np.int64(get(tables, SLOTS * row + _below(rng, SLOTS)))
-        if get(need, token) <= depth:
-            return token
-    return -1
+    depths = len(fitting) // (len(tables) // SLOTS)
+    count = get(fitting, depths * row + min(depth, depths - 1))
+    return np.int64(get(tables, SLOTS * row + _below(rng, count))) if count else np.int64(-1)
 
 
 @inlined
@@ -100,42 +96,45 @@ def _renumber(
 
 @inlined
 def _drawn_at(
-    rng: U64, tables: I32, kind: I32, need: I32, code: I64, place: Any, change: I32, first: Any
+    rng: U64, tables: I32, fitting: I64, kind: I32, code: I64, place: Any, change: I32, first: Any
 ) -> Any:
     """A word for that place of the code, or -1."""
     before = get(code, place - 1) if place else -1
-    return _drawn(rng, tables, kind, need, before, _depth_at(code, place, change, first))
+    return _drawn(rng, tables, fitting, kind, before, _depth_at(code, place, change, first))
 
 
 @inlined
 def _fill(
-    rng: U64, code: I64, place: Any, count: Any, depth: Any, end: Any, exact: Any, tables: I32, kind: I32, need: I32,
+    rng: U64, code: I64, size: Any, place: Any, count: Any, depth: Any, end: Any, tables: I32, fitting: I64, kind: I32,
     change: I32,
 ) -> Any:  # fmt: skip
-    """Draw code[place : place + count]; False if nothing fits. If `exact`, the last word shall leave the depth at `end`."""
+    """Put in so many words, fewer if nothing fits; the last one shall leave the depth at `end`. The new size."""
     for k in range(place, place + count):
         before = get(code, k - 1) if k > 0 else -1
         token = np.int64(-1)
         for _ in range(3):
-            token = _drawn(rng, tables, kind, need, before, depth)
-            if token < 0 or not exact or k + 1 < place + count or depth + get(change, token) == end:
+            token = _drawn(rng, tables, fitting, kind, before, depth)
+            if token < 0 or k + 1 < place + count or depth + get(change, token) == end:
                 break
         if token < 0:
-            return False
+            break
+        size = _open(code, size, k, 1)
         put(code, k, token)
         depth += get(change, token)
-    return True
+    return size
 
 
 @inlined
 def _edit(
-    rng: U64, what: Any, code: I64, size: Any, limit: Any, first: Any, tables: I32, kind: I32, change: I32, need: I32,
-    register: I32, sibling: I32, like_starts: I64, like: I32, fragments: I32, fragment_starts: I64,
+    rng: U64, what: Any, code: I64, size: Any, limit: Any, first: Any, tables: I32, fitting: I64, kind: I32,
+    change: I32, register: I32, sibling: I32, like_starts: I64, like: I32, fragments: I32, fragment_starts: I64,
 ) -> Any:  # fmt: skip
-    """One edit in place; the new size, or -1 if it does not apply here."""
+    """One edit in place; the new size, or -1 if it does not apply here, and nothing has changed."""
     if what == INSERT:
+        if size >= limit:
+            return -1
         place = _below(rng, size + 1)
-        token = _drawn_at(rng, tables, kind, need, code, place, change, first)
+        token = _drawn_at(rng, tables, fitting, kind, code, place, change, first)
         if token < 0:
             return -1
         _open(code, size, place, 1)
@@ -165,10 +164,7 @@ def _edit(
         depth = _depth_at(code, place, change, first)
         end = _depth_at(code, place + gone, change, first)
         _remove(code, size, place, gone)
-        _open(code, size - gone, place, count)
-        if not _fill(rng, code, place, count, depth, end, True, tables, kind, need, change):
-            return -1
-        return size - gone + count
+        return _fill(rng, code, size - gone, place, count, depth, end, tables, fitting, kind, change)
     if size == 0:
         return -1
     place = _below(rng, size)
@@ -176,7 +172,7 @@ def _edit(
     if what == DELETE:
         return _remove(code, size, place, 1)
     if what == REPLACE:
-        other = _drawn_at(rng, tables, kind, need, code, place, change, first)
+        other = _drawn_at(rng, tables, fitting, kind, code, place, change, first)
         if other < 0:
             return -1
         put(code, place, other)
@@ -248,25 +244,26 @@ def _edit(
 
 @inlined
 def _repair(
-    rng: U64, code: I64, size: Any, off: Any, change: I32, mended: I32, tables: I32, need: I32, kind: I32, first: Any,
+    rng: U64, code: I64, size: Any, off: Any, change: I32, mend_starts: I64, mend: I32, tables: I32,
+    fitting: I64, kind: I32, first: Any,
 ) -> Any:  # fmt: skip
     """The depth is too large by `off`: change an argument, delete a word, or insert one; the new size."""
     if size and _below(rng, 4):
-        k = 1 + (_below(rng, size) if _below(rng, 2) else size - 1)
-        for _ in range(size):
-            k = k - 1 if k > 0 else size - 1
+        start = _below(rng, size) if _below(rng, 2) else size - 1
+        for step in range(size):
+            k = start - step if step <= start else start - step + size
             token = get(code, k)
             delta = np.int64(get(change, token))
             if delta == off and _below(rng, 2):
                 return _remove(code, size, k, 1)
-            wanted = delta - off + CHANGES // 2
-            other = np.int64(get(mended, CHANGES * token + wanted)) if 0 <= wanted < CHANGES else -1
-            if other >= 0:
-                put(code, k, other)
-                return size
+            for at in range(get(mend_starts, token), get(mend_starts, token + 1)):
+                other = np.int64(get(mend, at))
+                if get(change, other) == delta - off:
+                    put(code, k, other)
+                    return size
     for _ in range(4):
         place = size if _below(rng, 2) else _below(rng, size + 1)
-        token = _drawn_at(rng, tables, kind, need, code, place, change, first)
+        token = _drawn_at(rng, tables, fitting, kind, code, place, change, first)
         if token >= 0 and get(change, token) == -off:
             _open(code, size, place, 1)
             put(code, place, token)
@@ -275,32 +272,54 @@ def _repair(
 
 
 @inlined
-def _sound(code: I64, size: Any, first: Any, last: Any, change: I32, need: I32, skips: I32) -> Any:
-    """Is the stack always deep enough, and in the end as deep as it must be, whatever is skipped?"""
+def _end(code: I64, size: Any, first: Any, change: I32, need: I32, skips: I32) -> Any:
+    """The depth in the end, or -1 if the stack is not always deep enough, or not whatever is skipped."""
     depth = first
     skipped = False
     for k in range(size):
         token = get(code, k)
         if get(need, token) > depth:
-            return False
+            return -1
         if skipped and (get(change, token) != 0 or get(skips, token)):
-            return False
+            return -1
         skipped = get(skips, token) != 0
         depth += get(change, token)
-    return depth == last and not skipped
+    return -1 if skipped else depth
+
+
+@inlined
+def _hash(tokens: Any, begin: Any, end: Any, salt: Any) -> Any:
+    """A 64-bit number for a list; never 0."""
+    word = np.uint64(salt) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(0x632BE59BD9B4E019)
+    for k in range(begin, end):
+        word = (word ^ np.uint64(get(tokens, k) + 1)) * np.uint64(0xBF58476D1CE4E5B9)
+        word ^= word >> np.uint64(29)
+    word *= np.uint64(0x94D049BB133111EB)
+    word ^= word >> np.uint64(32)
+    return word | np.uint64(1)
+
+
+@inlined
+def _slot(word: Any, table: U64) -> Any:
+    """The one place that a number has in a table, whose length is a power of two."""
+    return np.int64((word >> np.uint64(7)) & np.uint64(len(table) - 1))
 
 
 @threaded_kernel
 def propose(
-    tokens: I32, starts: I64, count: Any, seed: Any, weights: F64, again: Any, repair: Any, limit: Any, first: Any,
-    last: Any, tables: I32, kind: I32, change: I32, need: I32, register: I32, skips: I32, sibling: I32,
-    like_starts: I64, like: I32, mended: I32, fragments: I32, fragment_starts: I64, out: I32, offsets: I64, parent: I64, how: I64,
+    tokens: I32, starts: I64, count: Any, turns: Any, seed: Any, weights: F64, again: Any, limit: Any, first: Any,
+    last: Any, tables: I32, fitting: I64, kind: I32, change: I32, need: I32, register: I32, skips: I32, sibling: I32,
+    like_starts: I64, like: I32, mend_starts: I64, mend: I32, fragments: I32, fragment_starts: I64, salt: Any,
+    tried: U64, batch: U64, out: I32, offsets: I64, parent: I64, how: I64,
 ) -> Any:  # fmt: skip
-    """Children of tokens[starts[i] : starts[i + 1]], in turn; how many were made, at most `count`.
+    """Children of tokens[starts[i] : starts[i + 1]], each in turn; how many were made, at most `count`
+    by at most so many edits.
 
-    weights f64[EDITS], of sum 1; `again` is the chance of one more edit, `repair` that of mending a wrong depth. A child has at
-    most `limit` words and takes the depth from `first` to `last`. tables i32[1 + kinds, SLOTS], flat: words to put in, by the
-    kind of the word before. how: bit k is set where edit k was made. sibling i32[words, 16], flat. like: words that differ in their argument, by word.
+    weights f64[EDITS], of sum 1; `again` is the chance of one more edit. A child has at most `limit` words and takes the depth
+    from `first` to `last`. tables i32[1 + kinds, SLOTS], flat: words to put in, by the kind of the word before, those that
+    need little first; fitting i64[1 + kinds, depths], flat: how many of them each depth allows. sibling
+    i32[words, 16], flat. like: words that differ in their argument, by word; mend: those of them that also change the depth
+    otherwise. tried, batch: hashes of what is no child any more; children join the second. how: bit k is set where edit k was made.
     """
     rng = np.zeros(1, np.uint64)
     rng[0] = np.uint64(seed)
@@ -309,90 +328,80 @@ def propose(
     for i in range(parents):
         longest = max(longest, get(starts, i + 1) - get(starts, i))
     code = np.zeros(2 * (longest + limit) + 64, np.int64)
-    room = longest + limit + 16
-    made = at = 0
+    made = at = mother = 0
+    size = np.int64(-1)
+    used = np.int64(0)
     put(offsets, 0, 0)
-    for turn in range(count):
-        mother = turn % parents
-        begin = get(starts, mother)
-        for _ in range(_TRIES):
+    for _ in range(turns):
+        if made == count:
+            break
+        if size < 0:
+            mother = mother + 1 if mother + 1 < parents else 0
+            begin = get(starts, mother)
             size = get(starts, mother + 1) - begin
             for k in range(size):
                 put(code, k, np.int64(get(tokens, begin + k)))
             used = np.int64(0)
-            while True:
-                draw = _unit(rng)
-                what = 0
-                while what < EDITS - 1 and draw >= get(weights, what):
-                    draw -= get(weights, what)
-                    what += 1
-                used |= np.int64(1) << np.int64(what)
-                if what == SCRATCH:
-                    size = _below(rng, min(limit, 7) + 1)
-                    if not _fill(rng, code, 0, size, first, last, True, tables, kind, need, change):
-                        size = -1
-                elif what == CROSS:
-                    other = _below(rng, parents)
-                    length = get(starts, other + 1) - get(starts, other)
-                    cut = _below(rng, size + 1)
-                    # mostly at about the same place
-                    resume = min(length, max(0, cut + _below(rng, 5) - 2))
-                    for k in range(resume, length):
-                        put(code, cut + k - resume, np.int64(get(tokens, get(starts, other) + k)))
-                    size = cut + length - resume
-                else:
-                    size = _edit(
-                        rng, what, code, size, limit, first, tables, kind, change, need, register, sibling,
-                        like_starts, like, fragments, fragment_starts,
-                    )  # fmt: skip
-                if size < 0 or size > room - 8 or _unit(rng) >= again:
-                    break
-            if size < 0 or size > room - 8:
-                continue
-            if size > limit + 1:  # no repair takes two words away
-                continue
-            off = _depth_at(code, size, change, first) - last
-            if off != 0 and _unit(rng) < repair:
-                size = _repair(rng, code, size, off, change, mended, tables, need, kind, first)
-            if size <= limit and _sound(code, size, first, last, change, need, skips):
-                for k in range(size):
-                    put(out, at + k, np.int32(get(code, k)))
-                at += size
-                put(parent, made, mother)
-                put(how, made, used)
-                made += 1
-                put(offsets, made, at)
-                break
+        draw = _unit(rng)
+        what = 0
+        while what < EDITS - 1 and draw >= get(weights, what):
+            draw -= get(weights, what)
+            what += 1
+        if what == SCRATCH:
+            words = _below(rng, min(limit, 7) + 1)
+            new = _fill(rng, code, 0, 0, words, first, last, tables, fitting, kind, change)
+        elif what == CROSS:
+            other = _below(rng, parents)
+            length = get(starts, other + 1) - get(starts, other)
+            cut = _below(rng, size + 1)
+            # mostly at about the same place
+            resume = min(length, max(0, cut + _below(rng, 5) - 2))
+            for k in range(resume, length):
+                put(code, cut + k - resume, np.int64(get(tokens, get(starts, other) + k)))
+            new = cut + length - resume
+        else:
+            new = _edit(
+                rng, what, code, size, limit, first, tables, fitting, kind, change, register, sibling, like_starts,
+                like, fragments, fragment_starts,
+            )  # fmt: skip
+        if new < 0:
+            continue
+        size = new
+        used |= np.int64(1) << np.int64(what)
+        if size <= limit + 8 and _unit(rng) < again:
+            continue
+        depth = _end(code, size, first, change, need, skips)
+        if depth >= 0 and depth != last:
+            size = _repair(
+                rng, code, size, depth - last, change, mend_starts, mend, tables, fitting, kind, first
+            )
+            depth = _end(code, size, first, change, need, skips)
+        if depth != last or size > limit:
+            size = np.int64(-1)
+            continue
+        word = _hash(code, 0, size, salt)
+        if get(tried, _slot(word, tried)) == word or get(batch, _slot(word, batch)) == word:
+            continue  # what was tried is edited once more
+        put(batch, _slot(word, batch), word)
+        for k in range(size):
+            put(out, at + k, np.int32(get(code, k)))
+        at += size
+        put(parent, made, mother)
+        put(how, made, used)
+        made += 1
+        put(offsets, made, at)
+        size = np.int64(-1)
     return made
 
 
 @threaded_kernel
-def hashes(tokens: I32, offsets: I64, salt: Any, out: U64) -> None:
-    """A 64-bit number for each list; never 0."""
+def unseen(tokens: I32, offsets: I64, salt: Any, tried: U64, table: U64, fresh: Any) -> None:
+    """fresh[i]: was list i in neither table? It is in the second now, in place of whatever had its slot."""
     for i in range(len(offsets) - 1):
-        word = np.uint64(salt) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(0x632BE59BD9B4E019)
-        for k in range(get(offsets, i), get(offsets, i + 1)):
-            word = (word ^ np.uint64(get(tokens, k) + 1)) * np.uint64(0xBF58476D1CE4E5B9)
-            word ^= word >> np.uint64(29)
-        word *= np.uint64(0x94D049BB133111EB)
-        word ^= word >> np.uint64(32)
-        put(out, i, word | np.uint64(1))
-
-
-@threaded_kernel
-def unseen(words: U64, table: U64, fresh: Any) -> Any:
-    """fresh[i]: was words[i] not in the table? It is now, in place of whatever had its slot. How many were fresh."""
-    mask = np.uint64(len(table) - 1)
-    count = 0
-    for i in range(len(words)):
-        word = get(words, i)
-        slot = np.int64((word >> np.uint64(7)) & mask)
-        new = get(table, slot) != word
-        fresh[i] = new
-        if new:
-            put(table, slot, word)
-            count += 1
-    return count
+        word = _hash(tokens, get(offsets, i), get(offsets, i + 1), salt)
+        slot = _slot(word, table)
+        fresh[i] = get(tried, _slot(word, tried)) != word and get(table, slot) != word
+        put(table, slot, word)
 
 
 @threaded_kernel

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ostinato.kernels import F64, I32, I64, U64, get, inlined, kernel, put, threaded_kernel
+from ostinato.kernels import F64, I32, I64, U64, get, inlined, put, threaded_kernel
 
 WIDTH = 17  # words that a token may give where it only moves words
 FEATURES = 1 << 13
@@ -21,7 +21,7 @@ SHARED, OWN = 0.1, 0.3  # how fast the model learns
 _STACK = 64  # words that are followed
 
 
-@kernel
+@inlined
 def _follow(
     tokens: I32, begin: Any, end: Any, first: Any, need: I32, change: I32, kind: I32, skips: I32, wired: I32,
     source: I32, stack: U64, old: U64,
@@ -63,14 +63,14 @@ def _follow(
 
 @inlined
 def _ones(word: Any) -> Any:
-    count = 0
-    while word:
-        word &= word - np.uint64(1)
-        count += 1
-    return count
+    """How many bits are set."""
+    word -= (word >> np.uint64(1)) & np.uint64(0x5555555555555555)
+    word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
 
 
-@kernel
+@inlined
 def _features(
     tokens: I32, begin: Any, end: Any, other: I32, other_begin: Any, other_end: Any, first: Any, need: I32,
     change: I32, kind: I32, skips: I32, wired: I32, source: I32, counts: I64, mine: U64, theirs: U64, old: U64,

@@ -25,7 +25,7 @@ from ostinato.online.edits import (
     spread,
     taught_grammar,
 )
-from ostinato.online.filter import Filter
+from ostinato.online.filter import BATCH, Filter
 from ostinato.online.policies import Example, Proposals, joined, read_json, without_rule, write_json
 from ostinato.online.ranking import Ranking
 from ostinato.online.rules import Rule, RuleBook, Words
@@ -39,7 +39,7 @@ _PRIOR = 1000.0  # attempts of each edit that are taken as given, with the mean 
 _MORE = 3  # candidates that are proposed for each that is judged
 _DRAWN = 0.1  # of those judged, what is drawn whatever the model says
 _KNOWS_NOTHING = 200  # verdicts before which the model is not asked
-_LEAST = 2048  # and at least so many, where few are judged at once
+_LEAST = 0  # and at least so many, where few are judged at once
 _SHORTER = 0.7  # of those judged, what is shorter than the best
 _PLAIN = 0.5  # of edits from the fixed distribution, so that what was never seen can be found
 _MATCHES = 4096
@@ -64,7 +64,6 @@ class RulePolicy:
         self.version = 0
         self.ranking = Ranking(target.features)
         self._more = more
-        self._tried = Filter()
         self.rules = RuleBook(target)
         self.good: dict[str, Words] = {}  # the best code seen of each program
         self._cycles: dict[str, int] = {}
@@ -75,17 +74,19 @@ class RulePolicy:
 
     def propose(self, parents: Parents, count: int, rng: np.random.Generator) -> Proposals:
         """About so many: rules first, then edits. Cost: about 0.5 us a candidate, and some ms where many rules match."""
+        batch = Filter(BATCH)
         made = self._by_rules(parents, int(self._share * count), rng)
-        left = max(self._more * count, _LEAST) - sum(map(len, made))
+        made = [one.take(batch.new(parents.program, one.tokens, one.offsets, parents.tried)) for one in made]
+        count -= sum(map(len, made))
+        left = max(self._more * count, _LEAST)
         plain = int(_PLAIN * left) if self.good else left
-        made.append(self._edits(parents, plain, self._plain_of(parents.program), rng))
+        edits = [self._edits(parents, plain, self._plain_of(parents.program), batch, rng)]
         if left > plain:
-            made.append(self._edits(parents, left - plain, self._grammar(parents.program), rng))
-        return self._worth(parents, joined(made), count, rng)
+            edits.append(self._edits(parents, left - plain, self._grammar(parents.program), batch, rng))
+        return joined([*made, self._worth(parents, joined(edits), count, rng)])
 
     def _worth(self, parents: Parents, made: Proposals, count: int, rng: np.random.Generator) -> Proposals:
-        """Those that are most worth a judgement, new ones only, and a few that are drawn."""
-        made = made.take(self._tried.new(parents.program, made.tokens, made.offsets))
+        """Those that are most worth a judgement, and a few that are drawn."""
         if len(made) <= count:
             return made
         chances = self.ranking.chances(parents, made)
@@ -100,12 +101,15 @@ class RulePolicy:
             chosen[own[np.argsort(-worth[own])[: int(share * count)]]] = True
         others = np.flatnonzero(~chosen)
         chosen[rng.choice(others, min(len(others), count - int(chosen.sum())), replace=False)] = True
-        self._tried.forget(parents.program, made.tokens, made.offsets, ~chosen)
         return made.take(chosen)
 
-    def _edits(self, parents: Parents, count: int, grammar: Grammar, rng: np.random.Generator) -> Proposals:
+    def _edits(
+        self, parents: Parents, count: int, grammar: Grammar, batch: Filter, rng: np.random.Generator
+    ) -> Proposals:
         seed = int(rng.integers(0, 2**63))
-        return without_rule(children(parents, count, seed, grammar, self._family, self._weights(), AGAIN))
+        return without_rule(
+            children(parents, count, seed, grammar, self._family, self._weights(), AGAIN, batch)
+        )
 
     def _weights(self) -> NDArray[np.float64]:
         """Of the edits: as given, and by what each has gained."""
@@ -250,7 +254,7 @@ class RulePolicy:
         )
         tables = np.concatenate([spread(tokens, row, SLOTS) for row in mixed])
         usable = [piece for piece, _ in pieces.most_common(4 * _PIECES) if allowed.issuperset(piece)]
-        return taught_grammar(self._plain_of(program), tables, usable[:_PIECES])
+        return taught_grammar(self._plain_of(program), self._target, tables, usable[:_PIECES])
 
     def save(self, path: str | Path) -> None:
         """As JSON."""
@@ -289,7 +293,6 @@ class RulePolicy:
         self.rules, self.ranking, self.version = rules, ranking, version
         self.good, self._cycles = good, cycles
         self._gains, self._efforts = gains, efforts
-        self._tried = Filter()
         self._patterns = None
         self._learned.clear()
 
