@@ -6,6 +6,7 @@ Rule of this file: a checkpoint is there before the note that its records were r
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ CAPACITY = 1_000_000
 _LOOKED_AT = 4096  # records whose parents one finetune looks up
 _EXAMPLES = 96  # better children that it learns from
 _POLL_S = 0.5
+_NICE = 5  # where there are more processes than cores, builders come first: a better policy now and then is soon enough
 
 Words = tuple[str, ...]
 
@@ -50,6 +52,7 @@ class Study:
 def study(make_target: MakeTarget, told: Study) -> None:
     """A learner process: works until it is killed or its parent has gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(_NICE)
     with Folder(told.path).store() as store:
         learner = Learner(make_target(), store, told)
         while looked_after():
