@@ -21,14 +21,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measure import machine
-from benchmarks.simulated import in_children, reduction
+from benchmarks.simulated import in_children
 from ostinato import tir
 from ostinato.data import programs_path
 from ostinato.judge import Function, load_programs, of_tir
 from ostinato.judge.code import code_for
 from ostinato.judge.drawing import draw
 from ostinato.judge.suite import Suite
-from ostinato.online.statistics import interval
+from ostinato.online.statistics import geometric_mean_reduction, interval
 from ostinato.targets import is_straight
 
 SEEDS, SECONDS, INPUTS = 5, 60, 10_000
@@ -127,12 +127,13 @@ def _run(
         for mark in MARKS
         if mark <= seconds
     }
+    before, after = ([row[name] for row in rows] for name in ("compiler_cycles", "clock_cycles"))
     found = {
         "seed": seed,
         "marks": marks,
-        "cycles": sum(row["clock_cycles"] for row in rows),
-        "reduction": reduction([row["compiler_cycles"] for row in rows], [row["clock_cycles"] for row in rows]),
-        "improved": sum(row["clock_cycles"] < row["compiler_cycles"] for row in rows),
+        "cycles": sum(after),
+        "reduction": geometric_mean_reduction(before, after).value,
+        "improved": sum(new < old for new, old in zip(after, before, strict=True)),
         "attempts": moments[-1]["attempts"],
         "validity": moments[-1]["validity"],
     }  # fmt: skip

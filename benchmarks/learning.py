@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measure import machine
-from benchmarks.simulated import Remembering, Trained, in_children, reduction, straight, train, warm
+from benchmarks.simulated import Remembering, Trained, in_children, straight, train, warm
 from ostinato import tir
 from ostinato.online import Builder, EditPolicy, Policy, RulePolicy
 from ostinato.online.ranking import Ranking
-from ostinato.online.statistics import interval
+from ostinato.online.statistics import geometric_mean_reduction, interval
 from ostinato.targets import TritonTarget
 
 SEEDS = 5
@@ -128,7 +128,8 @@ def _searched(
 
 
 def _reduction(target: TritonTarget, best: Any) -> float:
-    return reduction([task.compiler_cycles for task in target.programs], best)
+    before = [task.compiler_cycles for task in target.programs]
+    return float(geometric_mean_reduction(before, best).value or 0.0)
 
 
 def search(
@@ -197,8 +198,8 @@ def table(figures: dict[str, Any]) -> str:
         "",
         *(f"- {kind}: {what}." for kind, what in POLICIES.items()),
         "",
-        f"Beams: {few} of {first}, then {many} of {later}, the same for all. `RulePolicy` makes 8 proposals or more for each that is judged (at least 8,192 a beam) and ranks",
-        "them; what is not judged does not count, but takes the time that the last column says. It goes on learning while it searches, from this program alone.",
+        f"Beams: {few} of {first}, then {many} of {later}, the same for all. `RulePolicy` makes more proposals than are judged and ranks them; what is not judged does",
+        "not count as an attempt, but takes the time that the last column says. It goes on learning while it searches, from this program alone.",
         "",
         f"| random edits after | save | trained is there after | of that | by seed | a {_ORDINAL[GOAL]} or less |",
         "|---|---|---|---|---|---|",

@@ -17,8 +17,6 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ostinato import tir
 from ostinato.judge import Function, of_tir
 from ostinato.online import Folder, Learner, Metrics, Study, Work, Worker
@@ -158,9 +156,3 @@ def _answer(pipe: Connection, process: BaseProcess) -> Any:
     if not good:
         raise RuntimeError(value)
     return value
-
-
-def reduction(before: Sequence[int], after: Sequence[int]) -> float:
-    """The geometric mean of what is saved, with one cycle added on both sides."""
-    logs = np.log1p(np.asarray(after, np.float64)) - np.log1p(np.asarray(before, np.float64))
-    return float(1.0 - np.exp(logs.mean()))
