@@ -275,7 +275,7 @@ class RulePolicy:
             DamageError: it is no such file.
         """
         data = read_json(path, "rules")
-        rules, ranking = RuleBook(self._target), Ranking(self._target.features)
+        rules, ranking = RuleBook(self._target, like=self.rules), Ranking(self._target.features)
         try:
             known = self._target.vocabulary  # a policy of other programs may have words that these do not
             for one in data["rules"]:
@@ -303,6 +303,7 @@ class RulePolicy:
             DamageError: it is no such file.
         """
         other = RulePolicy(self._target)
+        other.rules = self.rules  # what is known of rules is not found out again
         other.load(path)
         self.rules, self.good, self._cycles = other.rules, other.good, other._cycles
         self.version = other.version
@@ -328,10 +329,12 @@ class _Patterns:
     """Rules as arrays, in order of their first word."""
 
     def __init__(self, book: RuleBook, target: Target) -> None:
-        ids = target.vocabulary.ids
         self.rules = list(book)
         said = [
-            (ids(b), ids(a), i) for i, rule in enumerate(self.rules) for b, a in book.instances(rule) if b
+            (before, after, i)
+            for i, rule in enumerate(self.rules)
+            for before, after in book.coded(rule)
+            if before
         ]
         said.sort(key=lambda one: one[0][0])
         before = [one[0] for one in said]

@@ -109,19 +109,16 @@ class RuleBook:
     """Rules by what they say, and how they are found. Bounded: when it is full, the quarter that was of least use is forgotten.
 
     Args:
-        target: checks them. most: rules that it holds.
+        target: checks them. most: rules that it holds. like: a book of the same target that has checked rules already.
     """
 
-    def __init__(self, target: Target, *, most: int = MOST) -> None:
+    def __init__(self, target: Target, *, most: int = MOST, like: RuleBook | None = None) -> None:
         self._target = target
         self._most = most
         self._rules: dict[tuple[Words, Words], Rule] = {}
         self._said: dict[tuple[Words, Words], Rule] = {}  # instances
-        self._checked: dict[tuple[Words, Words], int | None] = {}
         self.checks = 0
-        self._depths = _Depths(
-            target.features, {target.vocabulary.word(i): i for i in range(len(target.vocabulary))}
-        )
+        self._known: _Known = _Known(target) if like is None else like._known
 
     def __len__(self) -> int:
         return len(self._rules)
@@ -165,13 +162,13 @@ class RuleBook:
     def saved(self, before: Words, after: Words) -> int | None:
         """Cycles saved if the rule holds in general, else None. Cost: a check by the target, once."""
         key = (before, after)
-        if key not in self._checked:
-            fits = self._depths.change(before) == self._depths.change(after)
-            if len(self._checked) >= _REMEMBERED:
-                self._checked.clear()
+        if key not in self._known.checked:
+            fits = self._known.depths.change(before) == self._known.depths.change(after)
+            if len(self._known.checked) >= _REMEMBERED:
+                self._known.checked.clear()
             self.checks += fits
-            self._checked[key] = self._target.check_rule(before, after) if fits else None
-        return self._checked[key]
+            self._known.checked[key] = self._target.check_rule(before, after) if fits else None
+        return self._known.checked[key]
 
     def learn(self, program: str, before: Words, after: Words, gained: int) -> list[Rule]:
         """The rules that this pair shows: for each place where it differs the smallest that holds in general; if there is
@@ -190,7 +187,7 @@ class RuleBook:
             found += [] if rule is None else [rule]
         if not found:
             for window in windows(before, after, places[0]):
-                if self._depths.change(window[0]) == self._depths.change(window[1]):
+                if self._known.depths.change(window[0]) == self._known.depths.change(window[1]):
                     return [self._count(self.add(Rule(*window, gained, False)), program)]
         return found
 
@@ -213,17 +210,51 @@ class RuleBook:
     def _widen(self, rule: Rule) -> None:
         """Find out whether it holds with other registers, or with another constant, by a few checks."""
         for varies in VARIATIONS:
-            others = self._depths.instances(rule.before, rule.after, varies)
+            others = self._known.depths.instances(rule.before, rule.after, varies)
             asked = others[:1] + others[len(others) // 2 : len(others) // 2 + 1] + others[-1:]
             if len(others) > 1 and all(self.saved(*other) == rule.saved for other in asked):
                 rule.varies.append(varies)
 
     def instances(self, rule: Rule) -> list[tuple[Words, Words]]:
         """What the rule says: itself, and itself with whatever may vary."""
-        out = [(rule.before, rule.after)]
-        for varies in rule.varies:
-            out += self._depths.instances(rule.before, rule.after, varies)
-        return list(dict.fromkeys(out))
+        return self._known.instances(rule)
+
+    def coded(self, rule: Rule) -> list[tuple[list[int], list[int]]]:
+        """The same as token ids, of a rule whose words the target has."""
+        return self._known.coded(rule)
+
+
+class _Known:
+    """What is true of rules whichever book they are in, so that nobody finds it out twice: checks, and what rules say."""
+
+    def __init__(self, target: Target) -> None:
+        self._ids = target.vocabulary.ids
+        words = {target.vocabulary.word(i): i for i in range(len(target.vocabulary))}
+        self.depths = _Depths(target.features, words)
+        self.checked: dict[tuple[Words, Words], int | None] = {}
+        self._said: dict[tuple[Words, Words, tuple[str, ...]], list[tuple[Words, Words]]] = {}
+        self._coded: dict[tuple[Words, Words, tuple[str, ...]], list[tuple[list[int], list[int]]]] = {}
+
+    def instances(self, rule: Rule) -> list[tuple[Words, Words]]:
+        key = (rule.before, rule.after, tuple(rule.varies))
+        if key not in self._said:
+            said = [(rule.before, rule.after)]
+            for varies in rule.varies:
+                said += self.depths.instances(rule.before, rule.after, varies)
+            if len(self._said) >= 4 * MOST:
+                self._said.clear()
+            self._said[key] = list(dict.fromkeys(said))
+        return self._said[key]
+
+    def coded(self, rule: Rule) -> list[tuple[list[int], list[int]]]:
+        key = (rule.before, rule.after, tuple(rule.varies))
+        if key not in self._coded:
+            if len(self._coded) >= 4 * MOST:
+                self._coded.clear()
+            self._coded[key] = [
+                (self._ids(before), self._ids(after)) for before, after in self.instances(rule)
+            ]
+        return self._coded[key]
 
 
 class _Depths:
