@@ -10,7 +10,7 @@ from ostinato.data import programs_path
 from ostinato.errors import DamageError
 from ostinato.judge import load_programs, of_tasm
 from ostinato.online.builder import Builder
-from ostinato.online.edits import WEIGHTS, Family, children, plain_grammar
+from ostinato.online.edits import SLOTS, WEIGHTS, Family, children, plain_grammar
 from ostinato.online.filter import Filter
 from ostinato.online.policies import EditPolicy, Example
 from ostinato.online.pool import SLACK, Pool
@@ -106,6 +106,17 @@ def test_children_keep_to_the_depth_the_limit_and_the_alphabet(target, program):
         assert own.issuperset(code)
 
 
+def test_a_grammar_says_how_many_words_of_a_row_a_depth_allows(target):
+    grammar, need = plain_grammar(target, 1), target.features.need
+    rows = grammar.tables.reshape(-1, SLOTS)
+    fitting = grammar.fitting.reshape(len(rows), -1)
+    for row, counts in zip(rows.tolist(), fitting.tolist(), strict=True):
+        for depth, count in enumerate(counts):
+            assert all(need[token] <= depth for token in row[:count])
+            assert all(need[token] > depth for token in row[count:])
+        assert counts[-1] == SLOTS
+
+
 def test_every_edit_is_used(target):
     parents = Pool(target, rng()).choose(1, 8, rng())
     family, grammar = Family.of(target.features), plain_grammar(target, 1)
@@ -181,6 +192,32 @@ def test_children_are_each_made_once_and_never_what_was_tried(target):
         assert len(seen & set(codes)) <= 5
         assert tried.new(0, made.tokens, made.offsets).sum() >= len(codes) - 30
         seen |= set(codes)
+
+
+def slow_hash(tokens, salt):
+    """As the kernel's, in plain Python."""
+    word = (salt * 0x9E3779B97F4A7C15 + 0x632BE59BD9B4E019) % 2**64
+    for token in tokens:
+        word = ((word ^ (token + 1)) * 0xBF58476D1CE4E5B9) % 2**64
+        word ^= word >> 29
+    word = (word * 0x94D049BB133111EB) % 2**64
+    return (word ^ word >> 32) | 1
+
+
+def test_the_filter_keeps_what_a_table_of_one_place_each_keeps():
+    lists = [[int(t) for t in rng(i).integers(0, 9, i % 4)] for i in range(300)]
+    tokens = np.array([t for one in lists for t in one], np.int32)
+    offsets = np.concatenate([[0], np.cumsum([len(one) for one in lists])])
+    tried, own = Filter(64), Filter(32)
+    tried.new(7, tokens[: offsets[20]], offsets[:21])
+    table, expected = {}, []
+    known = {slow_hash(one, 7) >> 7 & 63: slow_hash(one, 7) for one in lists[:20]}
+    for one in lists:
+        word = slow_hash(one, 7)
+        expected.append(known.get(word >> 7 & 63) != word and table.get(word >> 7 & 31) != word)
+        table[word >> 7 & 31] = word
+    assert own.new(7, tokens, offsets, tried).tolist() == expected
+    assert 10 < sum(expected) < 290
 
 
 def test_the_filter_takes_powers_of_two_only():

@@ -39,7 +39,6 @@ _PRIOR = 1000.0  # attempts of each edit that are taken as given, with the mean 
 _MORE = 3  # candidates that are proposed for each that is judged
 _DRAWN = 0.1  # of those judged, what is drawn whatever the model says
 _KNOWS_NOTHING = 200  # verdicts before which the model is not asked
-_LEAST = 0  # and at least so many, where few are judged at once
 _SHORTER = 0.7  # of those judged, what is shorter than the best
 _PLAIN = 0.5  # of edits from the fixed distribution, so that what was never seen can be found
 _MATCHES = 4096
@@ -78,7 +77,7 @@ class RulePolicy:
         made = self._by_rules(parents, int(self._share * count), rng)
         made = [one.take(batch.new(parents.program, one.tokens, one.offsets, parents.tried)) for one in made]
         count -= sum(map(len, made))
-        left = max(self._more * count, _LEAST)
+        left = self._more * count
         plain = int(_PLAIN * left) if self.good else left
         edits = [self._edits(parents, plain, self._plain_of(parents.program), batch, rng)]
         if left > plain:
@@ -97,8 +96,8 @@ class RulePolicy:
             worth = rng.random(len(made))
         chosen = np.zeros(len(made), np.bool_)
         for group, share in ((gain > 0, _SHORTER), (gain <= 0, 1.0 - _SHORTER - _DRAWN)):
-            own = np.flatnonzero(group)
-            chosen[own[np.argsort(-worth[own])[: int(share * count)]]] = True
+            own, most = np.flatnonzero(group), int(share * count)
+            chosen[own[np.argpartition(-worth[own], most)[:most]] if len(own) > most else own] = True
         others = np.flatnonzero(~chosen)
         chosen[rng.choice(others, min(len(others), count - int(chosen.sum())), replace=False)] = True
         return made.take(chosen)
