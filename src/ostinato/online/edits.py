@@ -22,7 +22,7 @@ REGISTERS = 16
 # of DELETE, INSERT, REPLACE, ARGUMENT, MOVE, EXCHANGE, WINDOW, CLOSE, TAKE, FRAGMENT, CROSS, SCRATCH, PAIR
 WEIGHTS = (5, 4, 8, 10, 8, 5, 22, 8, 8, 0, 5, 10, 5)
 AGAIN = 0.45
-TURNS = 4  # edits that are tried for a child that is wanted
+TURNS = 2  # edits that are tried for a child that is wanted
 
 
 @dataclass(frozen=True, slots=True)
