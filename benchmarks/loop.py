@@ -122,13 +122,13 @@ class Noting(TritonTarget):
 
     def __init__(self, functions: Any, folder: Path) -> None:
         super().__init__(functions)
-        self._file = (folder / f"{os.getpid()}{NOTED}").open("wb", buffering=1 << 20)
+        self._path = folder / f"{os.getpid()}{NOTED}"
 
     def judge(self, program: int, tokens: Any, offsets: Any, confirm: Any = "best") -> Any:
         """As `Target.judge`."""
-        np.save(self._file, np.array([time.time(), program]))
-        np.save(self._file, tokens)
-        np.save(self._file, offsets)
+        with self._path.open("ab") as file:
+            for array in (np.array([time.time(), program]), tokens, offsets):
+                np.save(file, array)
         return super().judge(program, tokens, offsets, confirm)
 
 

@@ -41,7 +41,7 @@ def proposals(target, policy, seed, program=0, count=2000):
     return policy.propose(Pool(target, rng()).choose(program, 8, rng()), count, rng(seed))
 
 
-def made_edits(target, program, seed=3, count=3000):
+def made_edits(target, program, seed=3, count=6000):
     parents = Pool(target, rng()).choose(program, 8, rng())
     weights = np.array(WEIGHTS) / sum(WEIGHTS)
     grammar = plain_grammar(target, program)
@@ -185,7 +185,7 @@ def test_children_are_each_made_once_and_never_what_was_tried(target):
     for seed in range(4):
         asked = replace(parents, tried=tried)
         weights = np.array(WEIGHTS) / sum(WEIGHTS)
-        made = children(asked, 2000, seed, plain_grammar(target, 0), Family.of(target.features), weights)
+        made = children(asked, 4000, seed, plain_grammar(target, 0), Family.of(target.features), weights)
         codes = [tuple(made.tokens[a:b].tolist()) for a, b in itertools.pairwise(made.offsets.tolist())]
         assert len(codes) > 500
         assert len(set(codes)) >= len(codes) - 30  # a table of 65,536 forgets a few
