@@ -38,6 +38,7 @@ _FADES = 0.999  # what a beam's past counts after the next
 _PRIOR = 1000.0  # attempts of each edit that are taken as given, with the mean gain
 _MORE = 2  # candidates that are proposed for each that is judged
 _DRAWN = 0.1  # of those judged, what is drawn whatever the model says
+_LEAST = 4096  # and at least so many, where few are judged at once: then each judgement is worth more
 _KNOWS_NOTHING = 200  # verdicts before which the model is not asked
 _SHORTER = 0.7  # of those judged, what is shorter than the best
 _PLAIN = 0.5  # of edits from the fixed distribution, so that what was never seen can be found
@@ -77,7 +78,7 @@ class RulePolicy:
         made = self._by_rules(parents, int(self._share * count), rng)
         made = [one.take(batch.new(parents.program, one.tokens, one.offsets, parents.tried)) for one in made]
         count -= sum(map(len, made))
-        left = self._more * count
+        left = max(self._more * count, _LEAST)
         plain = int(_PLAIN * left) if self.good else left
         edits = [self._edits(parents, plain, self._plain_of(parents.program), batch, rng)]
         if left > plain:
