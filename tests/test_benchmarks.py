@@ -38,7 +38,7 @@ MODULES = {
     "replay_learning": replay_learning, "store": store,
 }  # fmt: skip
 TAKEN = [name for name in MODULES if (RESULTS / f"{name}.json").exists()]
-QUOTED = ("core", "learn", "learning", "loop", "machine", "replay", "store")
+QUOTED = ("core", "learn", "learning", "loop", "machine", "replay", "replay_learning", "store")
 TINY = store.Size(
     chunks=1, times=2, rounds=1, few=1, writers=2, written=1024, records=4096, journals=2, memory=(2048, 8192),
     segment_mib=1, many=8192, draws=5,
