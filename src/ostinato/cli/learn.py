@@ -172,11 +172,10 @@ def _watch(moments: Iterator[Moment], json: bool, quiet: bool) -> Moment | None:
 def _line(moment: Moment) -> str:
     metrics = moment.metrics
     before, after = metrics.cycles
-    held_out = None if moment.verdict is None else moment.verdict.reduction
     return (
         f"{moment.seconds:.0f} s: {number(metrics.attempts)} attempts, {percent(metrics.validity)} valid, "
         f"{metrics.improved} of {len(metrics.tasks)} programs improved, {number(before)} cycles are {number(after)} now "
-        f"({percent(metrics.reduction)} less, geometric mean; {percent(held_out)} on held-out programs in few attempts), "
+        f"({percent(metrics.reduction)} less, geometric mean; {percent(moment.held_out_reduction)} on held-out programs in few attempts), "
         f"policy {'none' if moment.active is None else moment.active}"
     )
 
@@ -192,7 +191,7 @@ def _view(moment: Moment, verdicts: Sequence[Verdict]) -> Group:
         Text(
             f"policy {one.version} {'goes to work' if one.activated else 'is rejected'}: {printable(one.reason)}"
         )
-        for one in verdicts[-_VERDICTS:]
+        for one in verdicts
     ]
     if moment.restarted:
         lines.append(Text(f"{moment.restarted} processes ended and were started again"))
@@ -210,7 +209,7 @@ def _as_dict(moment: Moment) -> dict[str, Any]:
         "seconds": round(moment.seconds, 3),
         **moment.metrics.as_dict(),
         "active": moment.active,
-        "held_out_reduction": None if moment.verdict is None else moment.verdict.reduction,
+        "held_out_reduction": moment.held_out_reduction,
         "restarted": moment.restarted,
         "store_bytes": moment.store_bytes,
         "verdicts": [

@@ -12,7 +12,7 @@ from typing import Any
 from ostinato.errors import UsageError
 from ostinato.judge.inputs import Event, Expected, Input
 from ostinato.tir.checking import check
-from ostinato.tir.interpreter import Result, interpret_checked
+from ostinato.tir.interpreter import Result, interpret
 from ostinato.tir.program import Program as TirProgram
 from ostinato.triton.isa import BY_OPCODE, MIN_DEPTH
 from ostinato.triton.machine import Outcome, Step, run, trace
@@ -138,7 +138,7 @@ class TirReference:
         return self._expected(result), events
 
     def _result(self, given: Input) -> Result:
-        return interpret_checked(self.program, **arguments_of(given))
+        return interpret(self.program, checked=True, **arguments_of(given))
 
     def _expected(self, result: Result) -> Expected:
         if result.halted:

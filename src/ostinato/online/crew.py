@@ -66,9 +66,8 @@ class Crew:
         return self._keeper is not None and self._keeper.is_alive()
 
     def make_room(self, path: str, disk_bytes: int) -> None:
-        """Let a process do it, unless one does already."""
-        if not self.keeping:
-            self._keeper = self._start(shrink, (path, disk_bytes))
+        """Let a process do it, if none is `keeping`."""
+        self._keeper = self._start(shrink, (path, disk_bytes))
 
     def stop(self) -> None:
         """Kill all. Cost: some ms."""

@@ -14,10 +14,8 @@ from ostinato.store import Keep
 from ostinato.store.writer import ROTATE_BYTES
 
 DISK_BYTES = 2_000_000_000
-_FULL, _AFTER = (
-    0.5,
-    0.25,
-)  # of the budget: when records leave, and what stays; files are written anew before the old ones go
+_FULL = 0.5  # of the budget: then records leave; files are written anew before the old ones go
+_AFTER = 0.25  # and what stays
 _BEST = 16  # of each program
 _NEWEST = 1024  # and at least so many, which a learner may not have read
 

@@ -71,7 +71,8 @@ class Learner:
         self._target, self._store, self._told = target, store, told
         self.folder = Folder(told.path)
         self._active = self.folder.active()
-        self.policy = self._copy(self._active)
+        self.policy = RulePolicy(target)
+        self._go_back()
         self._cursor = self.folder.seen()
         self._last = time.time()
         self._numbers = Numbers(target.programs)
@@ -90,7 +91,7 @@ class Learner:
         self._last = now
         if self.folder.active() != self._active:  # somebody rolled it back
             self._active = self.folder.active()
-            self.policy = self._copy(self._active)
+            self._go_back()
         old = self._drawn(records)
         examples = self._examples(records)
         before = len(self.policy.rules)
@@ -127,7 +128,7 @@ class Learner:
             self.folder.activate(version)
             self._active = version
         else:
-            self.policy = self._copy(self._active)
+            self._go_back()
         self._cursor = records.cursor
         self.folder.note_seen(records.cursor)
         self.folder.forget_policies(
@@ -135,12 +136,12 @@ class Learner:
         )
         return version
 
-    def _copy(self, version: int | None) -> RulePolicy:
-        """A policy of its own as it is kept; one that has learned nothing for None."""
-        policy = RulePolicy(self._target)
-        if version is not None:
-            policy.load(self.folder.checkpoint(version))
-        return policy
+    def _go_back(self) -> None:
+        """To the active policy as it is kept, or to one that has learned nothing. What was found out of rules is kept."""
+        if self._active is None:
+            self.policy = RulePolicy(self._target)
+        else:
+            self.policy.load(self.folder.checkpoint(self._active))
 
     def _decide(self, version: int) -> tuple[Decision, float | None]:
         """Compare the new checkpoint with the active one on the held-out programs; the new one's reduction there."""

@@ -55,6 +55,11 @@ class Moment:
     restarted: int
     store_bytes: int
 
+    @property
+    def held_out_reduction(self) -> float | None:
+        """Of the policy at work; None where it is not known."""
+        return None if self.verdict is None else self.verdict.reduction
+
 
 def learn(
     make_target: MakeTarget,

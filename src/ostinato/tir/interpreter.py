@@ -70,32 +70,20 @@ def interpret(
     ram: Mapping[int, int] | None = None,
     sponge: Sequence[int] | None = None,
     max_steps: int = MAX_STEPS,
+    checked: bool = False,
 ) -> Result:
     """Run a program on a stack that ends with its arguments; words are in [0, p).
 
+    Args:
+        checked: `check` has passed the program already; for who runs it many times, since that costs more than running.
     Raises:
         UsageError: the program is wrong (`check`), the stack is too short, or it does not end: more than `max_steps`
             operations, or more than 128 bodies and calls in each other.
 
     Cost: about 1 us an operation to run, 3 us to check; 20 us for one that the machine does (`asm`).
     """
-    return interpret_checked(
-        check(program), stack=stack, public=public, secret=secret, digests=digests, ram=ram, sponge=sponge, max_steps=max_steps
-    )  # fmt: skip
-
-
-def interpret_checked(
-    program: Program,
-    *,
-    stack: Sequence[int] = (),
-    public: Sequence[int] = (),
-    secret: Sequence[int] = (),
-    digests: Sequence[Sequence[int]] = (),
-    ram: Mapping[int, int] | None = None,
-    sponge: Sequence[int] | None = None,
-    max_steps: int = MAX_STEPS,
-) -> Result:
-    """The same for a program that `check` has passed, for who runs it many times: checking costs more than running."""
+    if not checked:
+        check(program)
     if len(stack) < len(program.arguments):
         raise UsageError(f"expected at least {len(program.arguments)} words, got {len(stack)}", "stack")
     run = _Run(program, list(stack), public, secret, digests, dict(ram or {}), sponge, max_steps)
