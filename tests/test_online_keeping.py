@@ -13,25 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from online_helpers import functions, run_folder
 from ostinato import BuildResult, online, targets
-from ostinato.data import programs_path
-from ostinato.judge import Function, load_programs
 from ostinato.online import Folder, Learner, Metrics, Rule, RuleBook, Study, Work, Worker, keeping
 from ostinato.online.rule_policy import RulePolicy
 from ostinato.online.working import newest
 
 SOAK_S = 7200.0 if os.environ.get("OSTINATO_LONG") == "1" else 25.0
-
-
-def functions(names: tuple[str, ...] = ("field_sub", "sum5", "rotate3", "is_nonzero")) -> list[Function]:
-    return [function for function in load_programs(programs_path()) if function.name in names]
-
-
-def run_folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "run"
-    folder.mkdir()
-    targets.keep(functions(), folder)
-    return folder
 
 
 def test_records_leave_when_a_run_is_too_large_and_the_best_of_each_program_stays(tmp_path: Path) -> None:

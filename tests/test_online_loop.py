@@ -14,25 +14,13 @@ import numpy as np
 import pytest
 
 from cli_helpers import inside, running
+from online_helpers import NAMES, functions, run_folder
 from ostinato import DamageError, online, targets
-from ostinato.data import programs_path
-from ostinato.judge import Function, Judge, load_programs, save_programs
+from ostinato.judge import Judge, save_programs
 from ostinato.online import Folder, Learner, Metrics, Study, Work, Worker
 from ostinato.store import Store
 
-NAMES = ("field_sub", "sum5", "rotate3", "is_nonzero")
 TIMEOUT_S = 120
-
-
-def functions() -> list[Function]:
-    return [function for function in load_programs(programs_path()) if function.name in NAMES]
-
-
-def run_folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "run"
-    folder.mkdir()
-    targets.keep(functions(), folder)
-    return folder
 
 
 def moments(folder: Path, **options: object) -> Iterator[online.Moment]:
