@@ -25,6 +25,8 @@ from ostinato.judge import (
     reverify,
     run_block,
 )
+from ostinato.judge.drawing import draw
+from ostinato.judge.suite import Suite
 from ostinato.triton import parse
 
 
@@ -346,6 +348,18 @@ def test_a_candidate_that_knows_the_tests_is_found_out_by_further_inputs() -> No
     assert (first.valid, second.valid) == (True, False)
     assert second.given in own.counterexamples
     assert own.judge([cheat], confirm="none").valid.tolist() == [False]
+
+
+def test_a_suite_gives_back_each_of_its_inputs() -> None:
+    sponges = of_tasm(
+        "sponge",
+        ["read_io 1", "sponge_squeeze", "read_mem 1", "divine 1", "merkle_step"],
+        ["u32"] * 3,
+        tir_hash=bytes(32),
+    )
+    for function in (*functions().values(), sponges):
+        tests = draw(function.reference, 40, np.random.default_rng(7))
+        assert [Suite(tests).given(k) for k in range(40)] == [one for one, _ in tests]
 
 
 def test_judging_once_needs_no_judge() -> None:

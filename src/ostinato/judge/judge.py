@@ -114,7 +114,7 @@ class Verdicts(Sequence[Verdict]):
         error = self._code.errors.get(i)
         if reason == Reason.CRASH:
             error = ERRORS[int(self._found.errors[i])] or "InstructionPointerOverflow"
-        given = self._suite.tests[int(self._found.tests[i])][0] if reason > Reason.PARSE else None
+        given = self._suite.given(int(self._found.tests[i])) if reason > Reason.PARSE else None
         return Verdict(False, reason, error=error, given=given)
 
     def __iter__(self) -> Iterator[Verdict]:
@@ -157,7 +157,8 @@ class Judge:
         if not given:
             raise UsageError("expected tests, drawn or with the function, got none", "tests")
         self._lock = threading.Lock()
-        self._suite = Suite([(one, reference.run(one)) for one in given])
+        self._tests = [(one, reference.run(one)) for one in given]
+        self._suite = Suite(self._tests)
         self._kept: dict[Input, None] = dict.fromkeys(counterexamples)
         baseline = code_for([self.function.baseline])
         self._limit = 10_000_000
@@ -181,7 +182,7 @@ class Judge:
     @property
     def inputs(self) -> list[Input]:
         """The tests, as drawn."""
-        return [given for given, _ in self._suite.tests]
+        return [given for given, _ in self._tests]
 
     @cached_property
     def _further(self) -> Suite:
@@ -245,7 +246,7 @@ class Judge:
     def _keep(self, told: Sequence[int]) -> None:
         """Remember the tests that told, and try them first from now on."""
         for k in told:
-            self._kept.setdefault(self._suite.tests[k][0])
+            self._kept.setdefault(self._tests[k][0])
             self._suite.to_front(k)
 
     def _confirm(self, code: Code, found: Found, evidence: dict[int, Evidence], confirm: Confirm) -> None:
@@ -265,10 +266,11 @@ class Judge:
 
     def _adopt(self, k: int) -> int:
         """A further input that told becomes a test, the first one; its number."""
-        given, expected = self._further.tests[k]
+        given = self._further.given(k)
         order = self._suite.order
-        self._suite = Suite([*self._suite.tests, (given, expected)])
-        new = len(self._suite) - 1
+        new = len(self._tests)
+        self._tests.append((given, self.function.reference.run(given)))
+        self._suite = Suite(self._tests)
         self._suite.order[:] = [new, *order.tolist()]
         self._kept.setdefault(given)
         return new

@@ -335,7 +335,7 @@ class GivenRam:
     """
 
     def __init__(self, pairs: NDArray[np.uint64]) -> None:
-        slots = 1 << (2 * len(pairs) + 1).bit_length() if len(pairs) else 0
+        slots = 1 << (2 * len(pairs) - 1).bit_length() if len(pairs) else 0
         self.keys, self.values = np.zeros(slots, np.uint64), np.zeros(slots, np.uint64)
         self.used = np.zeros(slots, np.uint8)
         self.mask = slots - 1
