@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from benchmarks import core, learn, learning, loop, machine, replay, replay_learning, store
+from benchmarks import core, hours, learn, learning, loop, machine, replay, replay_learning, store
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -23,7 +23,7 @@ RESULTS = Path(__file__).parent / "results"
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     names = [*BENCHMARKS, *(f"learn/{part}" for part in learn.PARTS)]
-    parser.add_argument("what", nargs="*", help=f"{', '.join(names)}; all when none is named")
+    parser.add_argument("what", nargs="*", help=f"{', '.join(names)}; all but hours when none is named")
     parser.add_argument("--quick", action="store_true", help="small and few, into a temporary folder")
     parser.add_argument("--seeds", type=int, help="of learn and its parts, instead of 5, or 2 of ten minutes")
     arguments = parser.parse_args()
@@ -34,7 +34,7 @@ def main() -> None:
         parser.error("expected a seed or more")
     folder = Path(tempfile.mkdtemp(prefix="ostinato-bench-")) if arguments.quick else RESULTS
     folder.mkdir(exist_ok=True)
-    for name in arguments.what or BENCHMARKS:
+    for name in arguments.what or [name for name in BENCHMARKS if name != "hours"]:
         one, _, part = name.partition("/")
         if one == "learn":
             for each in [part] if part else learn.PARTS:
@@ -58,6 +58,11 @@ def _core(quick: bool) -> dict[str, Any]:
 
 
 _LEARN_LASTS = {"minute": "seven minutes", "corpus": "a quarter of an hour", "long": "21 minutes"}
+
+
+def _hours(quick: bool) -> dict[str, Any]:
+    say("hours: memory and files of a long run" + ("" if quick else ", two hours"))
+    return hours.run(say, quick)
 
 
 def _learn(folder: Path, part: str, quick: bool, seeds: int | None) -> None:
@@ -123,6 +128,7 @@ class Benchmark(NamedTuple):
 
 BENCHMARKS = {
     "core": Benchmark(core, "Archive and buffer", _core),
+    "hours": Benchmark(hours, "Two hours of learning", _hours),
     "learn": Benchmark(learn, "Learning from nothing", lambda quick: learn.minute(say, quick)),
     "learning": Benchmark(learning, "Programs that were never learned from", _learning),
     "loop": Benchmark(loop, "The speed of the loop", _loop),

@@ -228,8 +228,8 @@ def readme(f: dict[str, Any]) -> str:
         f" | {times('write_sqlite_s', 'save_archive_s')} |\n\n"
         f"A full buffer of {f['records']:,} takes in {f['extend_columns_LowestPriority'] / 1e6:.1f} M records/s as columns, "
         f"{f['push_LowestPriority'] / 1e6:.2f} M/s one at a time, and draws and gathers "
-        f"{f['sample_256_LowestPriority']:,.0f} prioritized batches of 256 a second. {f['machine']}; `make bench`, "
-        "[all figures](benchmarks/results/core.md).\n"
+        f"{f['sample_256_LowestPriority']:,.0f} prioritized batches of 256 a second "
+        "([figures](benchmarks/results/core.md)).\n"
     )
 
 

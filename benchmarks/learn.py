@@ -241,8 +241,20 @@ def readme(figures: dict[str, Any]) -> str:
         return ""
     found = [one["cycles"] for one in figures["runs"]]
     low, high = interval(found)
+    more = ""
+    if "long" in figures:
+        part = figures["long"]
+        more += f"; in {part['seconds'] / 60:.0f} minutes {np.mean([one['cycles'] for one in part['runs']]):.0f} ({len(part['runs'])} seeds)"
+    if "corpus" in figures:
+        part = figures["corpus"]
+        after, saved = (np.mean([one[name] for one in part["runs"]]) for name in ("cycles", "reduction"))
+        more += f". The {part['baseline_cycles']:,} cycles of {part['programs']} functions of the corpus become {after:,.0f} in {part['seconds']} seconds, {saved:.0%} less by geometric mean ({len(part['runs'])} seeds)"
+    tried, failed = (
+        sum(part[name] for part in (figures, *(figures[one] for one in ("long", "corpus") if one in figures)))
+        for name in ("tried", "failed")
+    )
     return (
         f"In {figures['seconds']} seconds on two cores, from nothing, the {figures['baseline_cycles']} cycles of the 32 programs become {np.mean(found):.0f} ({len(found)} seeds, "
-        f"95 % interval {low:.0f} to {high:.0f}); {figures['failed']} of {figures['tried']} bests fail on {figures['inputs']:,} further inputs. {figures['machine']}; "
-        "[all figures](benchmarks/results/learn.md)."
+        f"95 % interval {low:.0f} to {high:.0f}){more}. {failed} of {tried:,} bests fail on {figures['inputs']:,} further inputs "
+        "([figures](benchmarks/results/learn.md))."
     )

@@ -224,5 +224,5 @@ def readme(figures: dict[str, Any]) -> str:
     said = ", ".join(f"{mark:,} by {'no number' if need is None else f'{need:,}'}" for mark, need in found)
     return (
         f"On {figures['programs']} programs of families that it never saw, the trained policy matches random edits' attempts with fewer: "
-        f"{said} ({len(figures['trainings'])} seeds). {figures['machine']}; [all figures](benchmarks/results/learning.md)."
+        f"{said} ({len(figures['trainings'])} seeds; [figures](benchmarks/results/learning.md))."
     )

@@ -331,6 +331,6 @@ def readme(figures: dict[str, Any]) -> str:
     found = rates(figures)
     return (
         f"Two builders and a learner judge {found.two:,.0f} candidates a second on two cores, {found.two / found.two_alone:.0%} of what the judge does alone; "
-        f"the store takes {share(figures, 'store'):.1%} of the loop's time, the buffer {share(figures, 'buffer'):.1%}. {figures['machine']}; "
-        "[all figures](benchmarks/results/loop.md)."
+        f"the store takes {share(figures, 'store'):.1%} of the loop's time, the buffer {share(figures, 'buffer'):.1%} "
+        "([figures](benchmarks/results/loop.md))."
     )

@@ -175,6 +175,6 @@ def readme(f: dict[str, Any]) -> str:
         f"The machine runs {f['simple_per_s'] / 1e6:.0f} M simple instructions a second on one core "
         f"({f['simple_per_s'] / f['python_per_s']:.0f} x a plain-Python machine), a Tip5 permutation in "
         f"{f['permutation_s'] * 1e6:.1f} us, and {f['runs_per_s_tokens'] / 1e6:.1f} M candidates of 30 instructions a second on a "
-        f"test each (the real VM, traced: about {REAL_VM_JOBS:,} small jobs a second on two cores). {f['machine']}; "
-        "[all figures](benchmarks/results/machine.md)."
+        f"test each (the real VM, traced: about {REAL_VM_JOBS:,} small jobs a second on two cores; "
+        "[figures](benchmarks/results/machine.md))."
     )

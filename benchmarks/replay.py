@@ -330,8 +330,8 @@ def readme(f: dict[str, Any]) -> str:
     beside = f" Beside the best of them: {', '.join(said)}." if said else ""
     return (
         f"{out}\nMedians, prioritized (stable-baselines3: uniform).{beside} A draw from "
-        f"{f['alone']:,} takes {_times(growth['reached'])} as long as one from {f['sizes'][0]:,}. {f['machine']}; "
-        "[all figures, and how they were taken](benchmarks/results/replay.md).\n"
+        f"{f['alone']:,} takes {_times(growth['reached'])} as long as one from {f['sizes'][0]:,} "
+        "([figures](benchmarks/results/replay.md)).\n"
     )
 
 

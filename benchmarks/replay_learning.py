@@ -197,13 +197,11 @@ def readme(figures: dict[str, Any]) -> str:
     for trigger in figures["runs"]:
         found = {way: difference(figures, trigger, way, "held_out") for way in WAYS if way != OURS}
         if all(one.same for one in found.values()):
-            said = "it makes no difference at all"
+            said = "no difference at all"
         else:
-            said = ", ".join(
-                f"{one.scaled(100).said('{:+.1f}')} points to {way}" for way, one in found.items()
-            )
+            said = ", ".join(f"beside {way} {one.scaled(100).said('{:+.1f}')}" for way, one in found.items())
         parts.append(f"at a turn every {trigger} results {said}")
     return (
-        f"Prioritized replay in the loop, by what the policy saves on held-out programs ({len(own[OURS])} seeds, {figures['attempts']:,} candidates): "
-        f"{'; '.join(parts)}. {figures['machine']}; [all figures](benchmarks/results/replay_learning.md)."
+        f"Prioritized replay in the loop, in points that the policy saves on held-out programs ({len(own[OURS])} seeds, {figures['attempts']:,} candidates): "
+        f"{'; '.join(parts)} ([figures](benchmarks/results/replay_learning.md))."
     )

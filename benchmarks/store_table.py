@@ -162,8 +162,8 @@ def readme(f: dict[str, Any]) -> str:
     )
     return (
         f"{out}\n{n:,} records on disk are open, and the first batch drawn, after {_median(opened['warm']) * 1e3:,.0f} ms (SQLite "
-        f"reads the same columns in {_median(opened['sqlite']):.1f} s).{beyond} {f['machine']}; "
-        "[all figures, and how they were taken](benchmarks/results/store.md).\n"
+        f"reads the same columns in {_median(opened['sqlite']):.1f} s).{beyond} "
+        "([Figures](benchmarks/results/store.md).)\n"
     )
 
 

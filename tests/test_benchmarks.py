@@ -16,6 +16,7 @@ from benchmarks import (
     attempts,
     contenders,
     core,
+    hours,
     learn,
     learning,
     loop,
@@ -34,7 +35,7 @@ from ostinato.store import Store
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 MODULES = {
-    "core": core, "learn": learn, "learning": learning, "loop": loop, "machine": machine, "replay": replay,
+    "core": core, "hours": hours, "learn": learn, "learning": learning, "loop": loop, "machine": machine, "replay": replay,
     "replay_learning": replay_learning, "store": store,
 }  # fmt: skip
 TAKEN = [name for name in MODULES if (RESULTS / f"{name}.json").exists()]
@@ -92,6 +93,11 @@ def test_the_committed_table_is_what_the_committed_figures_give(name: str) -> No
 def test_the_readme_quotes_the_committed_figures(name: str) -> None:
     module: ModuleType = MODULES[name]
     assert module.readme(figures(name)) in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_names_the_machine_that_every_figure_is_from() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [name for name in TAKEN if str(figures(name)["machine"]) not in text] == []
 
 
 def test_a_goal_that_is_missed_is_called_so() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from benchmarks import __main__ as command
-from benchmarks import learn, learning, loop, replay_learning, simulated
+from benchmarks import hours, learn, learning, loop, replay_learning, simulated
 
 from ostinato import tir
 from ostinato.online import EditPolicy
@@ -243,3 +243,29 @@ def test_each_part_of_learning_from_nothing_runs_and_is_written(
     for name in set(found) if part == "minute" else {part}:
         kept.pop(name)
     assert kept == {name: value for name, value in committed.items() if name in kept}
+
+
+# --- hours --------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="there is no /proc to read memory from")
+def test_each_process_of_a_long_run_is_measured() -> None:
+    found = as_read(hours.run(quiet, quick=True))
+    last = found["samples"][-1]["rss_bytes"]
+    assert tuple(last) == hours.ROLES
+    assert min(last.values()) > 20e6  # what Python and numpy take
+    assert 0 < found["cycles"] <= 384
+    assert found["attempts"] > 0
+    assert "| minutes | whole run | builder 1 | builder 2 | learner | files |" in hours.table(found)
+
+
+def test_growth_is_the_slope_of_the_second_half() -> None:
+    samples = [
+        {"seconds": 60 * k, "disk_bytes": 1, "rss_bytes": {"learner": 9e8 if k < 30 else 5e8 + 1e6 * k}}
+        for k in range(1, 61)
+    ]
+    slope = hours.growth(samples, "learner")
+    assert slope is not None
+    assert abs(slope - 60) < 1e-6
+    assert hours.growth(samples, "builder 1") is None
