@@ -61,7 +61,7 @@ _LEARN_LASTS = {"minute": "seven minutes", "corpus": "a quarter of an hour", "lo
 
 
 def _hours(quick: bool) -> dict[str, Any]:
-    say("hours: memory and files of a long run" + ("" if quick else ", two hours"))
+    say("hours: memory and files of a long run" + ("" if quick else ", an hour and a half"))
     return hours.run(say, quick)
 
 
@@ -128,7 +128,7 @@ class Benchmark(NamedTuple):
 
 BENCHMARKS = {
     "core": Benchmark(core, "Archive and buffer", _core),
-    "hours": Benchmark(hours, "Two hours of learning", _hours),
+    "hours": Benchmark(hours, "Hours of learning", _hours),
     "learn": Benchmark(learn, "Learning from nothing", lambda quick: learn.minute(say, quick)),
     "learning": Benchmark(learning, "Programs that were never learned from", _learning),
     "loop": Benchmark(loop, "The speed of the loop", _loop),

@@ -249,12 +249,12 @@ def test_each_part_of_learning_from_nothing_runs_and_is_written(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="there is no /proc to read memory from")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="there is no /proc to read memory from")
 def test_each_process_of_a_long_run_is_measured() -> None:
     found = as_read(hours.run(quiet, quick=True))
-    last = found["samples"][-1]["rss_bytes"]
+    last = found["samples"][-1]["memory_bytes"]
     assert tuple(last) == hours.ROLES
-    assert min(last.values()) > 20e6  # what Python and numpy take
+    assert min(last.values()) > 10e6  # what Python and numpy take
     assert 0 < found["cycles"] <= 384
     assert found["attempts"] > 0
     assert "| minutes | whole run | builder 1 | builder 2 | learner | files |" in hours.table(found)
@@ -262,7 +262,7 @@ def test_each_process_of_a_long_run_is_measured() -> None:
 
 def test_growth_is_the_slope_of_the_second_half() -> None:
     samples = [
-        {"seconds": 60 * k, "disk_bytes": 1, "rss_bytes": {"learner": 9e8 if k < 30 else 5e8 + 1e6 * k}}
+        {"seconds": 60 * k, "disk_bytes": 1, "memory_bytes": {"learner": 9e8 if k < 30 else 5e8 + 1e6 * k}}
         for k in range(1, 61)
     ]
     slope = hours.growth(samples, "learner")
