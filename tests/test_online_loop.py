@@ -334,6 +334,20 @@ def test_the_command_line_learns_shows_and_uses_what_it_learned(tmp_path: Path) 
     assert "nothing better than 1 cycles was found" in none.err
 
 
+def test_both_sides_of_a_rule_are_shown_however_long_they_are(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path)
+    Folder(folder).store(create=True).close()
+    policy = online.RulePolicy(targets.load(str(folder)))
+    long = tuple(f"swap {15 - i % 4}" for i in range(16))
+    policy.rules.add(online.Rule(long, ("mul", "add"), 6, True, seen={"sum5": 1}))
+    policy.rules.add(online.Rule(("swap 1", "swap 1"), (), 2, True, seen={"sum5": 1}))
+    policy.save(Folder(folder).checkpoint(1))
+    Folder(folder).activate(1)
+    said = inside("rules", folder).out
+    assert said.count("swap") == 16 + 2
+    assert all(words in said for words in ("mul; add", "(nothing)", "after"))
+
+
 def test_a_function_in_tir_is_learned_too(tmp_path: Path) -> None:
     source = tmp_path / "mine.tir"
     source.write_text("fn f(a: field) -> (b: field)\n// A double.\ndup 0\ndup 1\nadd\nswap 1\npop 1\nend\nfn g(a: bool) -> (b: bool)\nif_only\nend\npush 1\nend\n")  # fmt: skip

@@ -231,12 +231,14 @@ def progress() -> Progress:
     )
 
 
-def make_table(*columns: str, text: Collection[str] = ()) -> Table:
-    """A plain table: numbers to the right, the `text` columns and the last, which alone wraps, to the left."""
+def make_table(*columns: str, text: Collection[str] = (), wraps: Collection[str] = ()) -> Table:
+    """A plain table: numbers to the right, the `text` columns, those that wrap, and the last, which always wraps, to the left."""
     table = Table(box=None, header_style="dim")
-    for name in columns[:-1]:
-        table.add_column(name, justify="left" if name in text else "right", no_wrap=True)
-    table.add_column(columns[-1], overflow="fold")
+    for name in columns:
+        if name in wraps or name == columns[-1]:
+            table.add_column(name, overflow="fold")
+        else:
+            table.add_column(name, justify="left" if name in text else "right", no_wrap=True)
     return table
 
 

@@ -284,7 +284,8 @@ def rules(
         "seen in",
         "before",
         "after",
-        text=("general", "right", "seen in", "before"),
+        text=("general", "right", "seen in"),
+        wraps=("before",),
     )
     for rule in found[:top]:
         names = sorted(rule.seen)
@@ -297,7 +298,7 @@ def rules(
             f"{number(rule.successes)} of {number(tried)}" if tried else "-",
             where,
             Text(code(rule.before)),
-            Text(code(rule.after)),
+            Text(code(rule.after) or "(nothing)"),
         )
     out.print(table)
     out.print(
