@@ -18,7 +18,7 @@ demo: .venv/ready
 	@$(BIN)/ostinato learn learned --seconds 60
 
 test: .venv/ready
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
 lint: .venv/ready
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
