@@ -26,9 +26,28 @@ from ostinato.targets import TritonTarget
 SEEDS = 5
 ATTEMPTS = 100_000
 TRAINED_ON, HELD_OUT = 3, 2  # every so manyth straight-line function of each family
-# of each regime: the new results that a turn waits for, candidates in a beam; the second has more better children a turn than a turn
-# learns from, as a learner has that is slower than its builders
-REGIMES = ((TRIGGER, BEAM), (250, 256))
+
+
+class Regime(NamedTuple):
+    """How a run goes: the new results that a turn waits for, candidates in a beam, and whether it is rolled back half-way."""
+
+    trigger: int
+    beam: int
+    rolled_back: bool = False
+
+
+REGIMES = {
+    "defaults": Regime(TRIGGER, BEAM),
+    # more better children a turn than a turn learns from, as a learner has that is slower than its builders
+    "busy": Regime(250, 256),
+    # half-way the first policy is put to work again, as after a bad one: what was learned since is in the records alone
+    "rolled back": Regime(TRIGGER, BEAM, True),
+}
+SAID = {
+    "defaults": "at a turn every {trigger} results",
+    "busy": "at a turn every {trigger} results",
+    "rolled back": "where the policy is rolled back to its first version half-way",
+}
 OURS = "prioritized"
 WAYS: dict[str, dict[str, Any]] = {
     OURS: {"sampler": Proportional()},
@@ -54,30 +73,32 @@ MEASURES = {
 def run(say: Callable[[str], None] = print, quick: bool = False) -> dict[str, Any]:
     """All figures, as numbers."""
     seeds, attempts, fewer = (2, 1500, 16) if quick else (SEEDS, ATTEMPTS, 1)
-    regimes = ((TRIGGER, BEAM), (10, 64)) if quick else REGIMES
+    regimes = {**REGIMES, "busy": Regime(10, 64)} if quick else REGIMES
     target = Remembering(straight(tir.TRAINING, TRAINED_ON * fewer))
     held_out = TritonTarget(straight(tir.HELD_OUT, HELD_OUT * fewer))
     say(f"replay_learning: inputs for {len(target.programs)} and {len(held_out.programs)} programs")
     warm(target)
     warm(held_out)
-    jobs = [(*regime, way, seed) for regime in regimes for way in WAYS for seed in range(seeds)]
+    jobs = [(name, way, seed) for name in regimes for way in WAYS for seed in range(seeds)]
 
     def work(i: int) -> tuple[dict[str, float], dict[Any, int | None]]:
-        trigger, beam, way, seed = jobs[i]
-        told = {"trigger": trigger, "beam": beam, **WAYS[way]}
+        name, way, seed = jobs[i]
+        own = regimes[name]
+        at = attempts // 2 if own.rolled_back else None
+        told = {"trigger": own.trigger, "beam": own.beam, "roll_back_at": at, **WAYS[way]}
         with tempfile.TemporaryDirectory() as folder:
             row = _one(target, held_out, Path(folder), seed, attempts, told)
         return row, target.said
 
     runs: dict[str, dict[str, list[dict[str, float]]]] = {
-        str(trigger): {way: [{}] * seeds for way in WAYS} for trigger, _ in regimes
+        name: {way: [{}] * seeds for way in WAYS} for name in regimes
     }
     for i, (row, said) in in_children(work, len(jobs)):
-        trigger, _, way, seed = jobs[i]
-        runs[str(trigger)][way][seed] = row
+        name, way, seed = jobs[i]
+        runs[name][way][seed] = row
         target.said |= said  # whoever is forked next need not check that again
         say(
-            f"replay_learning: a turn every {trigger} results, {way}, seed {seed}: {row['cycles']} cycles, {row['rules']} rules, "
+            f"replay_learning: {name}, {way}, seed {seed}: {row['cycles']} cycles, {row['rules']} rules, "
             f"held out {row['held_out']:.3f}"
         )
     return {
@@ -86,7 +107,7 @@ def run(say: Callable[[str], None] = print, quick: bool = False) -> dict[str, An
         "held_out": len(held_out.programs),
         "baseline_cycles": sum(task.compiler_cycles for task in target.programs),
         "attempts": attempts,
-        "beams": {str(trigger): beam for trigger, beam in regimes},
+        "regimes": {name: {"trigger": one.trigger, "beam": one.beam} for name, one in regimes.items()},
         "runs": runs,
     }
 
@@ -135,9 +156,9 @@ class Difference(NamedTuple):
         return text if self.significant else f"{text}, not significant"
 
 
-def difference(figures: dict[str, Any], trigger: str, way: str, measure: str) -> Difference:
+def difference(figures: dict[str, Any], regime: str, way: str, measure: str) -> Difference:
     """Of one measure."""
-    own = figures["runs"][trigger]
+    own = figures["runs"][regime]
     values = [a[measure] - b[measure] for a, b in zip(own[OURS], own[way], strict=True)]
     return Difference(float(np.mean(values)), *interval(values), same=not any(values))
 
@@ -154,26 +175,26 @@ def table(figures: dict[str, Any]) -> str:
         *(f"- {way}: {what}." for way, what in WHAT.items()),
         "",
     ]
-    for trigger in figures["runs"]:
-        lines += _regime(figures, trigger)
+    for regime in figures["runs"]:
+        lines += _regime(figures, regime)
     return "\n".join(lines)
 
 
-def _regime(figures: dict[str, Any], trigger: str) -> list[str]:
-    own = figures["runs"][trigger]
+def _regime(figures: dict[str, Any], regime: str) -> list[str]:
+    own, told = figures["runs"][regime], figures["regimes"][regime]
     names = " | ".join(name for name, _, _ in MEASURES.values())
     rule = "|---|" + "---|" * len(MEASURES)
-    default = ", the defaults" if int(trigger) == TRIGGER else ""
+    more = {"defaults": ", the defaults", "rolled back": ", rolled back to the first policy half-way"}
     turns, records = (np.mean([row[name] for row in own[OURS]]) for name in ("versions", "records"))
     values, compared = [], []
     for way in WAYS:
         means = [form.format(np.mean([row[name] for row in own[way]])) for name, (_, form, _) in MEASURES.items()]  # fmt: skip
         values.append(f"| {way} | {' | '.join(means)} |")
         if way != OURS:
-            said = [difference(figures, trigger, way, name).said(form) for name, (_, _, form) in MEASURES.items()]  # fmt: skip
+            said = [difference(figures, regime, way, name).said(form) for name, (_, _, form) in MEASURES.items()]  # fmt: skip
             compared.append(f"| {way} | {' | '.join(said)} |")
     return [
-        f"## A turn every {trigger} new results, beams of up to {figures['beams'][trigger]:,}{default}",
+        f"## A turn every {told['trigger']} new results, beams of up to {told['beam']:,}{more.get(regime, '')}",
         "",
         f"{turns:.1f} turns a run, {records:,.0f} records. Means over seeds:",
         "",
@@ -194,13 +215,13 @@ def readme(figures: dict[str, Any]) -> str:
     """What the README quotes."""
     own = next(iter(figures["runs"].values()))
     parts = []
-    for trigger in figures["runs"]:
-        found = {way: difference(figures, trigger, way, "held_out") for way in WAYS if way != OURS}
+    for regime in figures["runs"]:
+        found = {way: difference(figures, regime, way, "held_out") for way in WAYS if way != OURS}
         if all(one.same for one in found.values()):
             said = "no difference at all"
         else:
             said = ", ".join(f"beside {way} {one.scaled(100).said('{:+.1f}')}" for way, one in found.items())
-        parts.append(f"at a turn every {trigger} results {said}")
+        parts.append(f"{SAID[regime].format(**figures['regimes'][regime])} {said}")
     return (
         f"Prioritized replay in the loop, in points that the policy saves on held-out programs ({len(own[OURS])} seeds, {figures['attempts']:,} candidates): "
         f"{'; '.join(parts)} ([figures](benchmarks/results/replay_learning.md))."

@@ -72,9 +72,18 @@ class Trained:
 
 
 def train(
-    target: TritonTarget, path: Path, *, seed: int, attempts: int, beam: int = BEAM, **told: Any
+    target: TritonTarget,
+    path: Path,
+    *,
+    seed: int,
+    attempts: int,
+    beam: int = BEAM,
+    roll_back_at: int | None = None,
+    **told: Any,
 ) -> Trained:
-    """So many judged candidates in a new folder, and what was learned from them; `told`: as in `Study`."""
+    """So many judged candidates in a new folder, and what was learned from them; `told`: as in `Study`.
+
+    After roll_back_at candidates the first policy is put to work again, and what was learned since is gone but for the records."""
     folder = Folder(path)
     now = 0.0
 
@@ -91,6 +100,9 @@ def train(
             if learner.turn(0.0):
                 versions += 1
                 now += max(LOOKS_S, NOTES_S)  # the next turn looks, and notes what it has observed
+            if roll_back_at is not None and versions and worker.attempts >= roll_back_at:
+                folder.activate(folder.versions()[0])
+                roll_back_at = None
         now += max(LOOKS_S, NOTES_S)
         worker.turn()
         versions += learner.turn(END) is not None
