@@ -15,7 +15,7 @@ from ostinato.online.filter import Filter
 from ostinato.online.policies import EditPolicy, Example
 from ostinato.online.pool import SLACK, Pool
 from ostinato.online.rule_policy import RulePolicy
-from ostinato.online.rules import RuleBook, hunks, windows
+from ostinato.online.rules import Rule, RuleBook, hunks, windows
 from ostinato.online.target import Features, Judged, Task
 from ostinato.targets.triton import TritonTarget
 from ostinato.triton import run
@@ -344,6 +344,19 @@ def test_the_edit_policy_does_not_learn(target, tmp_path):
     other = EditPolicy(target)
     other.load(tmp_path / "policy.json")
     assert np.array_equal(proposals(target, other, 7).tokens, before.tokens)
+
+
+def test_a_rule_is_not_blamed_for_what_another_did_wrong(target):
+    program = next(i for i, task in enumerate(target.programs) if task.name == "field_sub")
+    policy = RulePolicy(target)
+    right = policy.rules.add(Rule(("push -1", "mul"), ("push -1", "swap 1", "mul"), 0, True))
+    wrong = policy.rules.add(Rule(("swap 2", "pop 2"), ("pop 2",), 0, False))
+    own = Builder(target, policy, seed=1, beam=256)
+    for _ in range(12):
+        own.beam(program)
+    assert (right.failures, wrong.successes) == (0, 0)
+    assert right.successes > 0
+    assert wrong.failures > 0
 
 
 # ---- builder ---------------------------------------------------------------------------------------------------------------

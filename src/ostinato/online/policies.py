@@ -23,7 +23,7 @@ from ostinato.online.target import Judged, Target
 
 @dataclass(frozen=True, slots=True)
 class Proposals:
-    """tokens i32[n], offsets i64[candidates + 1], parent i64[candidates], rule i64[candidates]: which rule made it, or -1;
+    """tokens i32[n], offsets i64[candidates + 1], parent i64[candidates], rule i64[candidates]: which rule alone made it, or -1;
     how i64[candidates]: which edits, as bits."""
 
     tokens: NDArray[np.int32]
@@ -154,8 +154,8 @@ class EditPolicy:
         self._weights, self._again = weights, again
 
 
-def without_rule(made: Children) -> Proposals:
-    """Children that no rule made."""
+def without_rule(made: Children | Proposals) -> Proposals:
+    """Children that no rule made, or not one alone."""
     return Proposals(
         made.tokens, made.offsets, made.parent, np.full(len(made.parent), -1, np.int64), made.how
     )
