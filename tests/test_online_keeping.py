@@ -1,12 +1,14 @@
 """A run that goes on for long: its files stay within a budget, its memory does not grow, and nothing that counts is lost.
 
-`OSTINATO_LONG=1 pytest tests/test_online_keeping.py` runs two of these for two hours each.
+`OSTINATO_LONG=1 pytest tests/test_online_keeping.py` runs the two last of these that are marked slow for two hours each.
 """
 
 from __future__ import annotations
 
 import functools
+import multiprocessing
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -75,6 +77,39 @@ def test_what_was_counted_stays_counted_when_its_records_have_left(tmp_path: Pat
         fresh.take(store.results())
     assert fresh.attempts < last.metrics.attempts  # records have left
     assert fresh.cycles == last.metrics.cycles  # the best have not
+
+
+def test_a_builder_waits_until_room_is_made(tmp_path: Path) -> None:
+    folder = Folder(run_folder(tmp_path))
+    (folder.path / "large").write_bytes(bytes(1_000_000))
+    room = keeping.Room(folder, 1_000_000)
+    room._looked = 0.0
+    timer = threading.Timer(0.3, (folder.path / "large").unlink)
+    timer.start()
+    room.wait()
+    timer.join()
+    assert not (folder.path / "large").exists()
+
+
+def test_a_builder_goes_on_where_no_room_can_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "_PATIENCE_S", 0.2)
+    waits: list[float] = []
+    monkeypatch.setattr(keeping.time, "sleep", waits.append)
+    folder = Folder(run_folder(tmp_path))
+    (folder.path / "large").write_bytes(bytes(1_000_000))
+    room = keeping.Room(folder, 1_000_000)
+    for turn in range(3):
+        room._looked = 0.0
+        room.wait()
+        waited, waits[:] = len(waits), []
+        assert (waited > 0) == (turn == 0)  # and then no more
+    (folder.path / "large").unlink()
+    room._looked = 0.0
+    room.wait()
+    (folder.path / "large").write_bytes(bytes(1_000_000))
+    room._looked = 0.0
+    room.wait()
+    assert waits
 
 
 def test_a_learner_passes_over_records_whose_parents_have_left(tmp_path: Path) -> None:
@@ -175,23 +210,33 @@ def test_observations_that_are_damaged_are_passed_over(tmp_path: Path) -> None:
     assert len(folder.observations()) == 64
 
 
-def _rss_bytes() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
+def _own_bytes() -> int:
+    """Memory of this process, without the files that it maps, which the system may take back."""
+    text = Path("/proc/self/status").read_text()
+    return int(text.partition("RssAnon:")[2].split()[0]) * 1024
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="there is no /proc to read memory from")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="there is no /proc to read memory from")
 def test_builder_and_learner_do_not_grow(tmp_path: Path) -> None:
     folder = run_folder(tmp_path)
-    own = worker(folder)
-    learner = Learner(targets.load(str(folder)), own._store, Study(str(folder), trigger=50))
-    begin = time.monotonic()
-    sizes = []
-    while time.monotonic() - begin < SOAK_S or len(sizes) < 6:
-        for _ in range(60):
-            own.turn()
-        learner.turn(time.time())
-        sizes.append(_rss_bytes())
+    budget = 50_000_000
+    target = targets.load(str(folder))
+    spawn = multiprocessing.get_context("spawn")
+    store = Folder(folder).store(create=True)
+    with store, store.writer(rotate_bytes=keeping.rotate_bytes(budget, 1)) as writer:
+        own = Worker(target, store, writer, Work(str(folder), "rules", 0, 1, 256))
+        learner = Learner(targets.load(str(folder)), store, Study(str(folder), trigger=50))
+        begin = time.monotonic()
+        sizes = []
+        while time.monotonic() - begin < SOAK_S or len(sizes) < 6:
+            for _ in range(60):
+                own.turn()
+            learner.turn(time.time())
+            sizes.append(_own_bytes())
+            if keeping.is_full(Folder(folder), budget):  # as a run does
+                process = spawn.Process(target=keeping.shrink, args=(str(folder), budget))
+                process.start()
+                process.join()
     half = sizes[len(sizes) // 2 :]
     assert half[-1] - half[0] < 40e6, [size >> 20 for size in sizes]

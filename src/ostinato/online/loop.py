@@ -13,7 +13,7 @@ from ostinato.errors import DamageError
 from ostinato.online.builder import BEAM
 from ostinato.online.crew import Crew
 from ostinato.online.folder import Folder
-from ostinato.online.keeping import DISK_BYTES, is_full, rotate_bytes
+from ostinato.online.keeping import DISK_BYTES, is_full
 from ostinato.online.learner import TRIGGER, Study
 from ostinato.online.metrics import Find, Metrics
 from ostinato.online.target import Task
@@ -85,7 +85,7 @@ def learn(
         policy: "rules", which a learner trains, or "edits". seed: of all that is drawn. trigger: new results to learn from.
         held_out: makes the target that the regression guard compares policies on; None: no guard.
         disk_bytes: what the run's files may take; when half of it is full, records leave, but never the best of a program. That is
-            looked at every `keep_s`. every_s: between two moments.
+            looked at every `keep_s`; builders wait when it takes longer than they take to write more. every_s: between two moments.
     Raises:
         RuntimeError: processes ended on their own more than twenty times.
     """
@@ -94,8 +94,8 @@ def learn(
         watch = _Watch(folder, store, make_target().programs)
         begin, told = time.time(), 0.0
         until = None if seconds is None else begin + seconds
-        own, rotate = share(attempts, builders), rotate_bytes(disk_bytes, builders)
-        works = [Work(path, policy, k, seed, beam, until, own, builders, rotate) for k in range(builders)]
+        own = share(attempts, builders)
+        works = [Work(path, policy, k, seed, beam, until, own, builders, disk_bytes) for k in range(builders)]
         learning = Study(path, seed=seed, trigger=trigger, held_out=held_out) if policy == "rules" else None
         crew = Crew(make_target, works, learning)
         kept = begin

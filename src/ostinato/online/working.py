@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ostinato.errors import DamageError
 from ostinato.online.builder import BEAM, Beam, Builder, Found
 from ostinato.online.folder import Folder
+from ostinato.online.keeping import DISK_BYTES, Room, rotate_bytes
 from ostinato.online.policies import EditPolicy, Policy
 from ostinato.online.pool import SLACK, Code
 from ostinato.online.rule_policy import RulePolicy
@@ -25,7 +26,6 @@ from ostinato.online.target import Numbers, Target
 from ostinato.result import BuildResult
 from ostinato.store import Records, Store, Writer
 from ostinato.store.layout import INDEX_BITS
-from ostinato.store.writer import ROTATE_BYTES
 
 LOOKS_S = 1.0  # between two looks at what others have found
 NOTES_S = 5.0  # between two notes of what this one has observed
@@ -39,8 +39,7 @@ MakeTarget = Callable[[], Target]
 @dataclass(frozen=True, slots=True)
 class Work:
     """What a builder is told: the run's folder, the policy ("rules" or "edits"), its number and seed, candidates in a beam, when it
-    ends: at a time (Unix seconds), or after so many attempts; None: never. How many builders there are; when a journal is left for a
-    new one."""
+    ends: at a time (Unix seconds), or after so many attempts; None: never. How many builders there are; what the run's files may take."""
 
     path: str
     policy: str
@@ -50,7 +49,7 @@ class Work:
     until: float | None = None
     attempts: int | None = None
     builders: int = 1
-    rotate_bytes: int = ROTATE_BYTES
+    disk_bytes: int = DISK_BYTES
 
 
 def policy_for(name: str, target: Target) -> Policy:
@@ -62,10 +61,13 @@ def build(make_target: MakeTarget, work: Work) -> None:
     """A builder process: works until it is told to end, is killed, or its parent has gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started it ends it
     said = {"builder": str(work.number), "policy": work.policy}
-    with Folder(work.path).store() as store, store.writer(said, rotate_bytes=work.rotate_bytes) as writer:
-        own = Worker(make_target(), store, writer, work)
+    folder = Folder(work.path)
+    rotate = rotate_bytes(work.disk_bytes, work.builders)
+    with folder.store() as store, store.writer(said, rotate_bytes=rotate) as writer:
+        own, room = Worker(make_target(), store, writer, work), Room(folder, work.disk_bytes)
         while not own.done() and looked_after():
             own.turn()
+            room.wait()
 
 
 def looked_after() -> bool:
