@@ -34,7 +34,7 @@ def main() -> None:
         parser.error("expected a seed or more")
     folder = Path(tempfile.mkdtemp(prefix="ostinato-bench-")) if arguments.quick else RESULTS
     folder.mkdir(exist_ok=True)
-    for name in arguments.what or [name for name in BENCHMARKS if name != "hours"]:
+    for name in arguments.what or [name for name, one in BENCHMARKS.items() if one.usual]:
         one, _, part = name.partition("/")
         if one == "learn":
             for each in [part] if part else learn.PARTS:
@@ -57,12 +57,12 @@ def _core(quick: bool) -> dict[str, Any]:
     return core.run(20_000, 2_000) if quick else core.run()
 
 
-_LEARN_LASTS = {"minute": "seven minutes", "corpus": "a quarter of an hour", "long": "21 minutes"}
-
-
 def _hours(quick: bool) -> dict[str, Any]:
     say("hours: memory and files of a long run" + ("" if quick else ", an hour and a half"))
     return hours.run(say, quick)
+
+
+_LEARN_LASTS = {"minute": "seven minutes", "corpus": "a quarter of an hour", "long": "21 minutes"}
 
 
 def _learn(folder: Path, part: str, quick: bool, seeds: int | None) -> None:
@@ -119,16 +119,18 @@ def _write(folder: Path, name: str, figures: dict[str, Any]) -> None:
 
 
 class Benchmark(NamedTuple):
-    """A benchmark: its module, which makes a table of figures, what that is called, and how it is run (quick?)."""
+    """A benchmark: its module, which makes a table of figures, what that is called, and how it is run (quick?); usual: is it run when
+    none is named?"""
 
     module: ModuleType
     title: str
     run: Callable[[bool], dict[str, Any]]
+    usual: bool = True
 
 
 BENCHMARKS = {
     "core": Benchmark(core, "Archive and buffer", _core),
-    "hours": Benchmark(hours, "Hours of learning", _hours),
+    "hours": Benchmark(hours, "Hours of learning", _hours, usual=False),
     "learn": Benchmark(learn, "Learning from nothing", lambda quick: learn.minute(say, quick)),
     "learning": Benchmark(learning, "Programs that were never learned from", _learning),
     "loop": Benchmark(loop, "The speed of the loop", _loop),

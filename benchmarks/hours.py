@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.learn import COMMAND
+from benchmarks.learn import COMMAND, cycles_after
 from benchmarks.measure import machine
 from ostinato.online.folder import Folder
 
@@ -51,11 +51,7 @@ def run(say: Say = print, quick: bool = False) -> dict[str, Any]:
         "seconds": seconds,
         "disk_gb": DISK_GB,
         "samples": samples,
-        "marks": {
-            str(mark): min(one["best_cycles"] for one in moments if one["seconds"] <= mark + 1)
-            for mark in MARKS
-            if mark <= seconds
-        },
+        "marks": cycles_after(moments, MARKS, seconds),
         "cycles": moments[-1]["best_cycles"],
         "attempts": moments[-1]["attempts"],
     }

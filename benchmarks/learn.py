@@ -14,7 +14,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,15 +122,10 @@ def _run(
     lines = _said(*options).splitlines()
     moments = [json.loads(line) for line in lines]
     rows = json.loads(_said("best", path, "--json"))
-    marks = {
-        str(mark): min(one["best_cycles"] for one in moments if one["seconds"] <= mark + 1)
-        for mark in MARKS
-        if mark <= seconds
-    }
     before, after = ([row[name] for row in rows] for name in ("compiler_cycles", "clock_cycles"))
     found = {
         "seed": seed,
-        "marks": marks,
+        "marks": cycles_after(moments, MARKS, seconds),
         "cycles": sum(after),
         "reduction": geometric_mean_reduction(before, after).value,
         "improved": sum(new < old for new, old in zip(after, before, strict=True)),
@@ -138,6 +133,15 @@ def _run(
         "validity": moments[-1]["validity"],
     }  # fmt: skip
     return found, rows
+
+
+def cycles_after(moments: list[dict[str, Any]], marks: Sequence[int], seconds: float) -> dict[str, int]:
+    """The cycles of all bests after so many seconds, for each mark that the run came to; the keys as JSON has them."""
+    return {
+        str(mark): min(one["best_cycles"] for one in moments if one["seconds"] <= mark + 1)
+        for mark in marks
+        if mark <= seconds
+    }
 
 
 def _said(*options: object) -> str:
@@ -242,17 +246,15 @@ def readme(figures: dict[str, Any]) -> str:
     found = [one["cycles"] for one in figures["runs"]]
     low, high = interval(found)
     more = ""
-    if "long" in figures:
-        part = figures["long"]
+    others = {name: figures[name] for name in ("long", "corpus") if name in figures}
+    if "long" in others:
+        part = others["long"]
         more += f"; in {part['seconds'] / 60:.0f} minutes {np.mean([one['cycles'] for one in part['runs']]):.0f} ({len(part['runs'])} seeds)"
-    if "corpus" in figures:
-        part = figures["corpus"]
+    if "corpus" in others:
+        part = others["corpus"]
         after, saved = (np.mean([one[name] for one in part["runs"]]) for name in ("cycles", "reduction"))
         more += f". The {part['baseline_cycles']:,} cycles of {part['programs']} functions of the corpus become {after:,.0f} in {part['seconds']} seconds, {saved:.0%} less by geometric mean ({len(part['runs'])} seeds)"
-    tried, failed = (
-        sum(part[name] for part in (figures, *(figures[one] for one in ("long", "corpus") if one in figures)))
-        for name in ("tried", "failed")
-    )
+    tried, failed = (sum(part[name] for part in (figures, *others.values())) for name in ("tried", "failed"))
     return (
         f"In {figures['seconds']} seconds on two cores, from nothing, the {figures['baseline_cycles']} cycles of the 32 programs become {np.mean(found):.0f} ({len(found)} seeds, "
         f"95 % interval {low:.0f} to {high:.0f}){more}. {failed} of {tried:,} bests fail on {figures['inputs']:,} further inputs "

@@ -43,10 +43,14 @@ REGIMES = {
     # half-way the first policy is put to work again, as after a bad one: what was learned since is in the records alone
     "rolled back": Regime(TRIGGER, BEAM, True),
 }
+# of each regime: what its heading says besides its numbers, and the README
 SAID = {
-    "defaults": "at a turn every {trigger} results",
-    "busy": "at a turn every {trigger} results",
-    "rolled back": "where the policy is rolled back to its first version half-way",
+    "defaults": (", the defaults", "at a turn every {trigger} results"),
+    "busy": ("", "at a turn every {trigger} results"),
+    "rolled back": (
+        ", rolled back to the first policy half-way",
+        "where the policy is rolled back to its first version half-way",
+    ),
 }
 OURS = "prioritized"
 WAYS: dict[str, dict[str, Any]] = {
@@ -184,7 +188,6 @@ def _regime(figures: dict[str, Any], regime: str) -> list[str]:
     own, told = figures["runs"][regime], figures["regimes"][regime]
     names = " | ".join(name for name, _, _ in MEASURES.values())
     rule = "|---|" + "---|" * len(MEASURES)
-    more = {"defaults": ", the defaults", "rolled back": ", rolled back to the first policy half-way"}
     turns, records = (np.mean([row[name] for row in own[OURS]]) for name in ("versions", "records"))
     values, compared = [], []
     for way in WAYS:
@@ -194,7 +197,7 @@ def _regime(figures: dict[str, Any], regime: str) -> list[str]:
             said = [difference(figures, regime, way, name).said(form) for name, (_, _, form) in MEASURES.items()]  # fmt: skip
             compared.append(f"| {way} | {' | '.join(said)} |")
     return [
-        f"## A turn every {told['trigger']} new results, beams of up to {told['beam']:,}{more.get(regime, '')}",
+        f"## A turn every {told['trigger']} new results, beams of up to {told['beam']:,}{SAID[regime][0]}",
         "",
         f"{turns:.1f} turns a run, {records:,.0f} records. Means over seeds:",
         "",
@@ -221,7 +224,7 @@ def readme(figures: dict[str, Any]) -> str:
             said = "no difference at all"
         else:
             said = ", ".join(f"beside {way} {one.scaled(100).said('{:+.1f}')}" for way, one in found.items())
-        parts.append(f"{SAID[regime].format(**figures['regimes'][regime])} {said}")
+        parts.append(f"{SAID[regime][1].format(**figures['regimes'][regime])} {said}")
     return (
         f"Prioritized replay in the loop, in points that the policy saves on held-out programs ({len(own[OURS])} seeds, {figures['attempts']:,} candidates): "
         f"{'; '.join(parts)} ([figures](benchmarks/results/replay_learning.md))."

@@ -24,9 +24,20 @@ def programs(tmp_path: Path) -> Programs:
     return Catalog(tmp_path / "catalog.sqlite").programs
 
 
-def written(path: Path) -> tuple[int, int]:
-    """What changes when a file is written, not when it is read."""
-    return path.stat().st_size, path.stat().st_mtime_ns
+def written(path: Path) -> tuple[int, ...]:
+    """All that is known of a file but when it was read."""
+    s = path.stat()
+    return (
+        s.st_mode,
+        s.st_ino,
+        s.st_dev,
+        s.st_nlink,
+        s.st_uid,
+        s.st_gid,
+        s.st_size,
+        s.st_mtime_ns,
+        s.st_ctime_ns,
+    )
 
 
 def said(found: list[Program]) -> list[tuple[Any, ...]]:

@@ -99,8 +99,8 @@ class Verdicts(Sequence[Verdict]):
             column.setflags(write=False)
         self.unexercised = judge.coverage.missing
         self._code, self._found, self._evidence = code, found, evidence
-        self._suite = judge._suite  # a test keeps its number; a suite that takes a further one is a new suite
-        self._tests = len(judge._suite)
+        self._tests = judge._tests  # which only grow: a test keeps its number
+        self._passed = len(judge._tests)
 
     def __len__(self) -> int:
         return len(self.reason)
@@ -108,13 +108,13 @@ class Verdicts(Sequence[Verdict]):
     def __getitem__(self, i: int) -> Verdict:  # type: ignore[override]
         i = range(len(self))[i]
         if self.valid[i]:
-            evidence = self._evidence.get(i, Evidence(self._tests))
+            evidence = self._evidence.get(i, Evidence(self._passed))
             return Verdict(True, Reason.VALID, int(self._found.cycles[i]), evidence=evidence)
         reason = Reason(int(self.reason[i]))
         error = self._code.errors.get(i)
         if reason == Reason.CRASH:
             error = ERRORS[int(self._found.errors[i])] or "InstructionPointerOverflow"
-        given = self._suite.given(int(self._found.tests[i])) if reason > Reason.PARSE else None
+        given = self._tests[int(self._found.tests[i])][0] if reason > Reason.PARSE else None
         return Verdict(False, reason, error=error, given=given)
 
     def __iter__(self) -> Iterator[Verdict]:

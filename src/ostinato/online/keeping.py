@@ -50,15 +50,14 @@ class Room:
         begin = time.monotonic()
         if begin - self._looked < _LOOKS_S:
             return
-        while self._crowded() and self._patient:
+        while (crowded := self._crowded()) and self._patient:
             self._patient = time.monotonic() - begin < _PATIENCE_S
             time.sleep(0.05)
+        self._patient |= not crowded
         self._looked = time.monotonic()
 
     def _crowded(self) -> bool:
-        crowded = self._folder.size_bytes() > self._most
-        self._patient |= not crowded
-        return crowded
+        return self._folder.size_bytes() > self._most
 
 
 def shrink(path: str, disk_bytes: int) -> None:
