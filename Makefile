@@ -7,8 +7,8 @@ BENCH := .venv-bench/bin
 
 # hatchling's editable install makes the sources importable; the group holds the development tools
 .venv/ready: pyproject.toml Makefile
-	@test -d .venv || $(PYTHON) -m venv .venv
 	@echo "installing into .venv ..."
+	@test -d .venv || $(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[report]" --group dev
 	@$(BIN)/ostinato warm
@@ -30,8 +30,8 @@ check: lint types test
 
 # each peer by itself, held to the pins: one that does not install is left out, with a note
 .venv-bench/ready: pyproject.toml benchmarks/peers.txt benchmarks/build_torchrl.py Makefile
-	@test -d .venv-bench || $(PYTHON) -m venv .venv-bench
 	@echo "installing the peers into .venv-bench, some minutes and 1.5 GB ..."
+	@test -d .venv-bench || $(PYTHON) -m venv .venv-bench
 	@$(BENCH)/pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
 	@$(BENCH)/pip install --quiet --disable-pip-version-check --editable . blake3
 	@grep -v '^#' benchmarks/peers.txt | while read -r pin; do \
